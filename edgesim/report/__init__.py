@@ -1,0 +1,1 @@
+"""What a timeline says: metrics, explanation, figures, Perfetto traces."""

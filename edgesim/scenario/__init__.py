@@ -1,0 +1,1 @@
+"""The user's words: YAML into frozen, checked values."""

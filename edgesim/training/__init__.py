@@ -1,0 +1,1 @@
+"""The training systems as SimPy processes: what is computed and sent."""

@@ -1,0 +1,138 @@
+"""What is trained: ordered layers with their costs, and the two questions a training system asks.
+
+Layers are parametrised layers, each with the parameter-free work that follows it, in forward order.
+Sizes and times are for one whole batch unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from edgesim.cluster import Device
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One parametrised layer and the parameter-free work after it."""
+
+    name: str
+    """Dotted name of the module inside the model."""
+    kind: str
+    """Class of the module, for example `Conv2d`."""
+    forward_s: float
+    """Median time of the forward pass of a batch on the profiled host, inside the whole pass, in s."""
+    backward_s: float
+    """Median time of the backward pass of a batch on the profiled host, inside the whole pass, in s."""
+    forward_flop: float
+    """FLOP of a batch forward (2 per multiply-accumulate)."""
+    backward_flop: float
+    """FLOP of a batch backward."""
+    parameters: int
+    """Number of trainable parameters (and so of gradient elements)."""
+    parameter_bytes: int
+    """Size of the parameters, and of their gradients, in B."""
+    output_bytes: int
+    """Size of what the layer hands to the next one for a batch, in B."""
+    activation_bytes: int
+    """Bytes a batch keeps between forward and backward, in B."""
+    traffic_bytes: float = 0.0
+    """Memory traffic of a batch forward (inputs, parameters and outputs once each), in B."""
+    forward_spread: float = 0.0
+    """Relative spread of the forward time: (p84 - p16) / (2 median)."""
+    backward_spread: float = 0.0
+    """Relative spread of the backward time: (p84 - p16) / (2 median)."""
+    free: bool = False
+    """True: declared to take no time; otherwise a zero time is an error."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A model cut into layers, with what each costs, and where the figures come from."""
+
+    model: str
+    """Zoo name or import path."""
+    batch_size: int
+    """Samples a batch."""
+    input_shape: tuple[int, ...]
+    """Shape of one sample, without the batch."""
+    dtype: str
+    """Element type, as torch names it: `float32`."""
+    layers: tuple[Layer, ...]
+    """L layers in forward order."""
+    step_s: float
+    """Median time of a whole forward and backward pass on the profiled host, in s."""
+    input_bytes: int = 0
+    """Size of an input batch, in B."""
+    optimizer_s: float = 0.0
+    """Time of one optimizer update of all parameters on the profiled host, in s."""
+    peak_memory_bytes: int = 0
+    """Peak of memory allocated during a training step, parameters included, in B."""
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    """Where the figures come from: cpu, torch, threads, date, repeats, spread, note on branches."""
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Size of all parameters, in B."""
+        return sum(layer.parameter_bytes for layer in self.layers)
+
+    @property
+    def coverage(self) -> float:
+        """Sum of the layers' times over the time of the whole step; 1 when nothing is missed or doubled."""
+        return sum(layer.forward_s + layer.backward_s for layer in self.layers) / self.step_s
+
+    def memory_bytes(self) -> int:
+        """Memory of plain training: parameters, gradients, activations of one batch and its input, in B."""
+        activations = sum(layer.activation_bytes for layer in self.layers)
+        return 2 * self.parameter_bytes + activations + self.input_bytes
+
+
+class LayerTimer(Protocol):
+    """What a layer costs on a device that is wholly available.
+
+    `layer` is 0-based. Times are in s. A training system calls it once a use, in order, and spends the
+    answer on the simulated device; it may be a profile, an analytic model, or the real layer run now.
+    """
+
+    def forward_s(self, device: Device, layer: int) -> float:
+        """Return the time of the forward pass of one batch through a layer."""
+        ...
+
+    def backward_s(self, device: Device, layer: int) -> float:
+        """Return the time of the backward pass of one batch through a layer."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileTimer:
+    """Answers from a `Workload`: profiled time / speed, or the datasheet model."""
+
+    workload: Workload
+
+    def forward_s(self, device: Device, layer: int) -> float:
+        """Return profiled forward time / speed, or the roofline of the datasheet, in s."""
+        item = self.workload.layers[layer]
+        return device_time_s(device, item.forward_s, item.forward_flop, item.traffic_bytes)
+
+    def backward_s(self, device: Device, layer: int) -> float:
+        """Return profiled backward time / speed, or the roofline of the datasheet, in s."""
+        item = self.workload.layers[layer]
+        return device_time_s(device, item.backward_s, item.backward_flop, 2.0 * item.traffic_bytes)
+
+
+def device_time_s(device: Device, profiled_s: float, flop: float, traffic_bytes: float) -> float:
+    """Return the time of a piece of work on a device, in s.
+
+    Profiled time / speed; or, where only a datasheet is known, the roofline
+    max(FLOP / effective compute, bytes / memory bandwidth) (Williams et al., CACM 2009).
+
+    >>> device_time_s(Device(name="pi", speed=0.5), 2.0, 0.0, 0.0)
+    4.0
+    >>> device_time_s(Device(name="pi", compute_flops=1e9, memory_bandwidth_Bps=1e9), 9.0, 2e9, 1e9)
+    2.0
+    """
+    if device.speed is not None:
+        return profiled_s / device.speed
+    assert device.compute_flops is not None, f"{device.name} has neither speed nor compute"
+    return max(flop / device.compute_flops, traffic_bytes / device.memory_bandwidth_Bps)
