@@ -23,13 +23,13 @@ class Device:
     """Speed relative to the host on which the workload was profiled; 0.5 takes twice as long."""
     compute_flops: float | None = None
     """Effective, not peak, compute, in FLOP/s."""
-    memory_bandwidth_Bps: float = math.inf  # noqa: N815
+    memory_bandwidth_Bps: float = math.inf
     """Memory bandwidth for the datasheet model, in B/s."""
     memory_bytes: float = math.inf
     """Memory that a training process may fill, in B."""
-    busy_W: float | None = None  # noqa: N815
+    busy_W: float | None = None
     """Power while computing, in W; None: not declared, energy is not reported."""
-    idle_W: float | None = None  # noqa: N815
+    idle_W: float | None = None
     """Power while up and not computing, in W."""
     availability: Series | None = None
     """Share of the device left for training over time, 0 to 1; None: always 1."""
@@ -45,7 +45,7 @@ class Link:
 
     name: str
     """Unique within a cluster, for example `pi-1.up`."""
-    bandwidth_Bps: float  # noqa: N815
+    bandwidth_Bps: float
     """Capacity, in B/s."""
     latency_s: float = 0.0
     """Propagation delay, in s; uses no bandwidth."""

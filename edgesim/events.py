@@ -33,7 +33,7 @@ class ChangeLink:
 
     at_s: float
     link: str
-    bandwidth_Bps: float | None = None  # noqa: N815
+    bandwidth_Bps: float | None = None
     latency_s: float | None = None
     for_s: float | None = None
 

@@ -28,7 +28,7 @@ class Tag(NamedTuple):
 TAG_COLUMNS = Tag._fields
 
 SPAN_COLUMNS = ("device", *TAG_COLUMNS, "start_s", "end_s", "work_s", "left_s")
-"""`work_s`: time asked for on a wholly available device; `left_s`: what of it was lost to a crash or cancel."""
+"""`work_s`: time asked for on a wholly available device; `left_s`: what of it a crash or cancel lost."""
 
 TRANSFER_COLUMNS = (
     "source",
