@@ -1,1 +1,4 @@
-"""Pure functions from values to a plan; one file a problem, every named strategy of that problem in it."""
+"""Pure functions from values to a plan; one file a problem, every named strategy of that problem in it.
+
+Nothing but the standard library is needed: anyone can call `segmentation.plan(pull_s, forward_s, startup_s)`.
+"""
