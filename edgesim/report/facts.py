@@ -1,0 +1,64 @@
+"""What the engine and the training system report about a run beside its timeline: plain numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceFacts:
+    """What the engine counted on one device over the run."""
+
+    busy_s: float = 0.0
+    """Time in which a task ran, in s."""
+    down_s: float = 0.0
+    """Time in which the device was crashed, in s."""
+    peak_memory_bytes: float = 0.0
+    """Most memory held at once, in B."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFacts:
+    """What the engine counted on one link over the run."""
+
+    carried_bytes: float = 0.0
+    """Bytes that crossed the link, in B."""
+    capacity_bytes: float = 0.0
+    """Bytes it could have carried: bandwidth over time, with its changes and cuts, in B."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """Everything of a run that its timeline does not say."""
+
+    scenario: str = ""
+    """Name of the scenario."""
+    scenario_text: str = ""
+    """The resolved scenario as YAML; hashed into `scenario_sha256`."""
+    seed: int = 0
+    """Seed of all random streams."""
+    server: str | None = None
+    """Device whose `iteration` marks end the iterations; None: marks of any device."""
+    complete: bool = True
+    """The run went to its declared stop."""
+    stopped: str = ""
+    """Why the run ended, for example `interrupted`; empty where the stop was reached."""
+    simulated_s: float = 0.0
+    """Simulated time at the end, in s."""
+    wall_s: float = 0.0
+    """Wall-clock time of the run, in s."""
+    devices: Mapping[str, DeviceFacts] = field(default_factory=dict)
+    """By device name; a device never used may be absent."""
+    links: Mapping[str, LinkFacts] = field(default_factory=dict)
+    """By link name; a link never used may be absent."""
+    bounds: Mapping[str, float] = field(default_factory=dict)
+    """Lower bounds of one iteration by reason, in s; no iteration is shorter than the largest."""
+    predicted_s: float | None = None
+    """The planner's prediction of one iteration without contention, in s."""
+    plans: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)
+    """worker -> phase (`forward`, `backward`) -> 1-based last layer of each segment."""
+    schedule: str = ""
+    """Name of the schedule that decided the segments."""
+    assumed: tuple[str, ...] = ()
+    """Inputs that were assumed, beside those that the devices themselves declare."""

@@ -1,0 +1,208 @@
+"""Metrics of a run: a function of its timeline and of the few numbers the engine counted.
+
+Nothing here estimates: what was not declared (power) or cannot be known (a ratio to zero) is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from statistics import median
+from typing import Any
+
+from edgesim.cluster import Cluster, Device
+from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
+from edgesim.report.tables import Tables
+
+ITERATION = "iteration"
+"""Kind of the mark that ends an iteration."""
+PACKAGES = ("edgesim", "simpy", "torch", "numpy", "pandas", "pyarrow")
+
+
+def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]:
+    """Return `summary.json` of a run as plain values: numbers in SI units, text, lists and dicts.
+
+    `iteration_s.steady` is the median of the later half of the iterations (of n, the last ceil(n/2)): the
+    earlier half is the warm-up. `waiting_s` of a device is the time it was up and ran no task, whether
+    its data was on the way or it waited for others: busy + waiting + down = `simulated_s`. `utilisation` of
+    a link is the bytes it carried over those it could have carried in the run.
+    """
+    ends = iteration_ends(tables, facts.server)
+    times = iteration_times(ends)
+    return {
+        "scenario": facts.scenario,
+        "scenario_sha256": hashlib.sha256(facts.scenario_text.encode()).hexdigest(),
+        "seed": facts.seed,
+        "versions": versions(),
+        "fingerprint": tables.fingerprint(),
+        "complete": facts.complete,
+        "stopped": facts.stopped,
+        "simulated_s": facts.simulated_s,
+        **times,
+        "bounds": bounds(facts.bounds, times["iteration_s"]["steady"]),
+        "predicted_s": facts.predicted_s,
+        "server": facts.server,
+        "schedule": facts.schedule,
+        "segments": {
+            worker: {phase: list(cuts) for phase, cuts in phases.items()}
+            for worker, phases in facts.plans.items()
+        },
+        **traffic(tables),
+        "devices": {
+            name: device_summary(device, facts.devices.get(name, DeviceFacts()), facts.simulated_s)
+            for name, device in cluster.devices.items()
+        },
+        "links": {
+            name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps)
+            for name, link in cluster.links.items()
+        },
+        "assumed": assumed(cluster.devices.values(), facts.assumed),
+        "wall_s": facts.wall_s,
+    }
+
+
+def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
+    """Return the end of each iteration, in s, from the `iteration` marks (of the server, where given)."""
+    return [
+        time_s
+        for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind")
+        if kind == ITERATION and server in (None, subject)
+    ]
+
+
+def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
+    """Return the keys `iterations` and `iteration_s` for iterations that end at these times.
+
+    The first one starts at 0. `p95` is the nearest rank; all are None before the first iteration ended.
+
+    >>> iteration_times([4.0, 6.0, 8.0])["iteration_s"]
+    {'mean': 2.6666666666666665, 'median': 2.0, 'p95': 4.0, 'steady': 2.0}
+    """
+    lengths = [end - start for start, end in zip((0.0, *ends_s), ends_s, strict=False)]
+    if not lengths:
+        return {"iterations": 0, "iteration_s": dict.fromkeys(("mean", "median", "p95", "steady"))}
+    ranked = sorted(lengths)
+    return {
+        "iterations": len(lengths),
+        "iteration_s": {
+            "mean": math.fsum(lengths) / len(lengths),
+            "median": median(lengths),
+            "p95": ranked[math.ceil(0.95 * len(ranked)) - 1],
+            "steady": median(lengths[len(lengths) // 2 :]),
+        },
+    }
+
+
+def traffic(tables: Tables) -> dict[str, float]:
+    """Return the bytes of all messages that ended: sent = received + lost."""
+    return {
+        f"bytes_{what}": math.fsum(tables.transfers.column(f"{what}_bytes").to_pylist())
+        for what in ("sent", "received", "lost")
+    }
+
+
+def device_summary(device: Device, facts: DeviceFacts, simulated_s: float) -> dict[str, float | None]:
+    """Return the summary of one device; see `summary` for `waiting_s` and `energy` for its energy."""
+    up_s = max(simulated_s - facts.down_s, 0.0)
+    return {
+        "busy_s": facts.busy_s,
+        "waiting_s": max(up_s - facts.busy_s, 0.0),
+        "down_s": facts.down_s,
+        "energy_J": energy(device, facts.busy_s, up_s),
+        "peak_memory_bytes": facts.peak_memory_bytes,
+    }
+
+
+def energy(device: Device, busy_s: float, up_s: float) -> float | None:
+    """Return busy power x busy time + idle power x idle time, nothing while down; None if not declared.
+
+    >>> energy(Device(name="pi", busy_W=6.0, idle_W=2.0), 1.0, 3.0)
+    10.0
+    """
+    if device.busy_W is None or device.idle_W is None:
+        return None
+    return device.busy_W * busy_s + device.idle_W * max(up_s - busy_s, 0.0)
+
+
+def link_summary(facts: LinkFacts, bandwidth_Bps: float) -> dict[str, float | None]:
+    """Return the summary of one link: utilisation, bytes carried, and its declared bandwidth."""
+    known = 0.0 < facts.capacity_bytes < math.inf
+    return {
+        "utilisation": facts.carried_bytes / facts.capacity_bytes if known else None,
+        "bytes": facts.carried_bytes,
+        "bandwidth_Bps": bandwidth_Bps if math.isfinite(bandwidth_Bps) else None,
+    }
+
+
+def bounds(reasons: Mapping[str, float], steady_s: float | None) -> dict[str, Any]:
+    """Return the largest lower bound of an iteration, the steady one over it, and all by reason."""
+    largest = max(reasons.values(), default=None)
+    ratio = steady_s / largest if steady_s is not None and largest else None
+    return {"iteration_s": largest, "ratio": ratio, "reasons": dict(reasons)}
+
+
+def assumed(devices: Iterable[Device], more: Iterable[str] = ()) -> list[str]:
+    """Return which inputs were assumed: `preset.field` once a preset, `device.field` where there is none."""
+    found = {f"{device.preset or device.name}.{name}": None for device in devices for name in device.assumed}
+    return [*found, *(item for item in dict.fromkeys(more) if item not in found)]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a result, without importing any of it."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def busy_from_spans(tables: Tables) -> dict[str, float]:
+    """Return the busy time of each device that the spans add up to, in s: a check of the engine's own."""
+    lengths: dict[str, list[float]] = {}
+    for device, start_s, end_s in tables.rows("spans", "device", "start_s", "end_s"):
+        lengths.setdefault(device, []).append(end_s - start_s)
+    return {device: math.fsum(all_s) for device, all_s in lengths.items()}
+
+
+def contradictions(tables: Tables, facts: RunFacts) -> list[str]:
+    """Return what cannot be true of a run, in words; empty for every sound run.
+
+    Bytes sent = received + lost, row by row; a link carried no more than its capacity; a device was busy
+    no longer than it was up, never twice at once, and just as long as its spans say.
+    """
+    wrong = [
+        f"{source} > {target} sent {sent} B of {size} B, received {received} B and lost {lost} B"
+        for source, target, size, sent, received, lost in tables.rows(
+            "transfers", "source", "target", "bytes", "sent_bytes", "received_bytes", "lost_bytes"
+        )
+        if abs(sent - received - lost) > 1e-6 * max(size, 1.0) or sent > size * (1 + 1e-9) + 1e-6
+    ]
+    for name, link in facts.links.items():
+        if link.carried_bytes > link.capacity_bytes * (1 + 1e-6) + 1e-3:
+            wrong.append(f"link {name} carried {link.carried_bytes} B of {link.capacity_bytes} B")
+    from_spans = busy_from_spans(tables)
+    for name, device in facts.devices.items():
+        slack = 1e-9 * max(facts.simulated_s, 1.0) + 1e-9
+        if device.busy_s + device.down_s > facts.simulated_s + slack:
+            wrong.append(
+                f"{name} was busy {device.busy_s} s and down {device.down_s} s of {facts.simulated_s} s"
+            )
+        if facts.complete and abs(from_spans.get(name, 0.0) - device.busy_s) > slack:
+            wrong.append(
+                f"{name} was busy {device.busy_s} s but its spans add up to {from_spans.get(name, 0.0)} s"
+            )
+    return wrong + _overlaps(tables)
+
+
+def _overlaps(tables: Tables) -> list[str]:
+    wrong, last = [], dict[str, float]()
+    for device, start_s, end_s in tables.rows("spans", "device", "start_s", "end_s"):
+        if start_s < last.get(device, 0.0) - 1e-9 * max(start_s, 1.0):
+            wrong.append(f"{device} began a task at {start_s} s while one ran until {last[device]} s")
+        last[device] = max(end_s, last.get(device, 0.0))
+    return wrong

@@ -1,0 +1,145 @@
+"""Timeline rows as Arrow tables with an explicit schema, and the fingerprint of what happened.
+
+The three tables are `spans`, `transfers` and `marks`; their columns, units included, are those of
+`edgesim.timeline`. pyarrow is imported when a table is first made, not when this module is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TAG_COLUMNS, TRANSFER_COLUMNS, Timeline
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TABLES = ("spans", "transfers", "marks")
+COLUMNS = {"spans": SPAN_COLUMNS, "transfers": TRANSFER_COLUMNS, "marks": MARK_COLUMNS}
+TAG_AT = {"spans": 1, "transfers": 2}
+"""Position of the nested tag in a row."""
+
+CHUNK = 1000
+"""Rows transposed at a time."""
+TEXT = {"device", "source", "target", "kind", "label", "route", "subject"}
+WHOLE = {"iteration", "first", "last", "bytes"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tables:
+    """What a run recorded, as three Arrow tables in order of their rows' end."""
+
+    spans: pa.Table
+    """Tasks on devices; see `timeline.SPAN_COLUMNS`."""
+    transfers: pa.Table
+    """Messages on the network; see `timeline.TRANSFER_COLUMNS`."""
+    marks: pa.Table
+    """Instants worth knowing; see `timeline.MARK_COLUMNS`."""
+
+    @classmethod
+    def of(cls, timeline: Timeline) -> Tables:
+        """Return the rows of a timeline, which keeps them."""
+        return cls(
+            spans=table("spans", timeline.spans),
+            transfers=table("transfers", timeline.transfers),
+            marks=table("marks", timeline.marks),
+        )
+
+    def rows(self, name: str, *columns: str) -> Iterable[tuple[Any, ...]]:
+        """Iterate over some columns of a table as plain Python tuples."""
+        chosen = getattr(self, name)
+        return zip(*(chosen.column(column).to_pylist() for column in columns), strict=True)
+
+    def fingerprint(self) -> str:
+        """Return the fingerprint of the rows; see `Fingerprint`."""
+        mark = Fingerprint()
+        for name in TABLES:
+            mark.add(name, getattr(self, name))
+        return mark.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def schema(name: str) -> pa.Schema:
+    """Return the Arrow schema of a table: text as string, counts as int64, the rest as float64."""
+    import pyarrow as pa
+
+    types = [
+        (column, pa.string() if column in TEXT else pa.int64() if column in WHOLE else pa.float64())
+        for column in COLUMNS[name]
+    ]
+    return pa.schema(types)
+
+
+def table(name: str, rows: Sequence[Any]) -> pa.Table:
+    """Return timeline rows (the tag nested) as an Arrow table, about half a microsecond a row.
+
+    A few thousand rows at a time, so that each row is still in the processor's cache when its next column
+    is taken: two to three times faster than column by column over all rows.
+    """
+    import pyarrow as pa
+
+    wanted = schema(name)
+    batches = []
+    for start in range(0, len(rows), CHUNK):
+        columns = _columns(name, rows[start : start + CHUNK])
+        arrays = [pa.array(column, field.type) for column, field in zip(columns, wanted, strict=True)]
+        batches.append(pa.RecordBatch.from_arrays(arrays, schema=wanted))
+    return pa.Table.from_batches(batches, wanted)
+
+
+def _columns(name: str, rows: Sequence[Any]) -> list[list[Any]]:
+    """Transpose rows by list comprehensions: `zip(*rows)` is six times slower on 100,000 rows."""
+    at = TAG_AT.get(name, len(COLUMNS[name]))
+    head = [[row[i] for row in rows] for i in range(at)]
+    if name not in TAG_AT:
+        return head
+    tags = [row[at] for row in rows]
+    middle = [[tag[i] for tag in tags] for i in range(len(TAG_COLUMNS))]
+    width = len(COLUMNS[name]) - len(TAG_COLUMNS) + 1
+    return head + middle + [[row[i] for row in rows] for i in range(at + 1, width)]
+
+
+class Fingerprint:
+    """SHA-256 of a timeline in a form that depends neither on chunking nor on the file format.
+
+    Each column is hashed as one stream: text as UTF-8 with a NUL after each value, counts as little-endian
+    int64, times and work rounded to whole nanoseconds (bytes to whole bytes) as little-endian int64. The
+    fingerprint is the hash over the names and the hashes of all columns and the numbers of rows.
+
+    >>> len(Tables.of(Timeline()).fingerprint())
+    64
+    """
+
+    def __init__(self) -> None:
+        self._columns = {(name, column): hashlib.sha256() for name in TABLES for column in COLUMNS[name]}
+        self.rows = dict.fromkeys(TABLES, 0)
+        """Number of rows added, by table."""
+
+    def add(self, name: str, part: pa.Table) -> None:
+        """Go on with the next rows of a table."""
+        self.rows[name] += part.num_rows
+        for column in COLUMNS[name]:
+            for chunk in part.column(column).chunks:
+                self._columns[name, column].update(_canonical(column, chunk))
+
+    def hexdigest(self) -> str:
+        """Return the fingerprint of what was added so far."""
+        whole = hashlib.sha256()
+        for (name, column), digest in self._columns.items():
+            whole.update(f"{name}.{column} {self.rows[name]} {digest.hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+
+def _canonical(column: str, chunk: pa.Array) -> bytes:
+    import numpy as np
+
+    if column in TEXT:
+        values = chunk.to_pylist()
+        return ("\0".join(values) + "\0").encode() if values else b""
+    numbers = chunk.to_numpy(zero_copy_only=False)
+    if column not in WHOLE:
+        numbers = np.rint(numbers if column.endswith("_bytes") else numbers * 1e9)
+    return bytes(numbers.astype("<i8").tobytes())

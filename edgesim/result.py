@@ -1,0 +1,331 @@
+"""What a run gives back: its summary, its rows as tables, its pictures; and many runs side by side.
+
+pandas, pyarrow and matplotlib are imported when a table or a picture is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesim.errors import EdgesimError
+from edgesim.report.numbers import amount, duration, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from edgesim.report.tables import Tables
+    from edgesim.scenario import Scenario
+
+
+class Result:
+    """One run: what was asked, what happened, and what it comes to."""
+
+    def __init__(self, *, scenario: str, summary: Mapping[str, Any], tables: Tables) -> None:
+        """Hold a run; `scenario` is the resolved scenario as YAML text."""
+        self.scenario_yaml = scenario
+        """The resolved scenario as YAML text."""
+        self.summary: dict[str, Any] = dict(summary)
+        """The content of `summary.json`; units are in the names, see `report.metrics.summary`."""
+        self.tables = tables
+        """The rows as Arrow tables."""
+
+    @classmethod
+    def load(cls, path: str | Path) -> Result:
+        """Read the directory of a run, finished or not (`summary["complete"]` says which).
+
+        Raises `EdgesimError` if it is not the directory of a run.
+        """
+        from edgesim.report import storage
+
+        summary = storage.read_summary(path)
+        text = Path(path) / storage.SCENARIO
+        scenario = text.read_text("utf-8") if text.exists() else ""
+        return cls(scenario=scenario, summary=summary, tables=storage.read_tables(path))
+
+    def save(self, path: str | Path) -> Path:
+        """Write the run's directory: scenario, summary, tables, timeline.png, trace.json.gz; return its path.
+
+        A directory that holds something else than a run raises `EdgesimError`. A picture that cannot be
+        made is a warning: the data are written first.
+        """
+        from edgesim.report import storage
+
+        folder = Path(path)
+        storage.save_run(folder, self.tables, self.summary, self.scenario_yaml)
+        for complaint in self.save_pictures(folder):
+            warnings.warn(complaint, stacklevel=2)
+        return folder
+
+    def save_pictures(self, path: str | Path) -> list[str]:
+        """Write `timeline.png` and `trace.json.gz` into a directory; return what failed, in words."""
+        from edgesim.report import storage
+
+        complaints = []
+        for name, make in ((storage.FIGURE, self._png), (storage.TRACE, self._trace)):
+            try:
+                storage.write_atomic(Path(path) / name, make())
+            except Exception as error:  # a picture must never cost the data of a run
+                complaints.append(f"{name} was not written: {type(error).__name__}: {error}")
+        return complaints
+
+    @cached_property
+    def spans(self) -> pd.DataFrame:
+        """Tasks on devices, a row each; columns of `timeline.SPAN_COLUMNS`, times in s."""
+        return _frame(self.tables.spans)
+
+    @cached_property
+    def transfers(self) -> pd.DataFrame:
+        """Messages on the network, a row each; columns of `timeline.TRANSFER_COLUMNS`, times in s."""
+        return _frame(self.tables.transfers)
+
+    @cached_property
+    def marks(self) -> pd.DataFrame:
+        """Instants worth knowing, a row each; columns of `timeline.MARK_COLUMNS`, times in s."""
+        return _frame(self.tables.marks)
+
+    @property
+    def scenario(self) -> Scenario:
+        """The resolved scenario, parsed from its YAML."""
+        from edgesim import scenario
+
+        return scenario.loads(self.scenario_yaml, file="scenario.yaml")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices in the order of the scenario, or of their first row where it is not known."""
+        return tuple(self.summary.get("devices") or {})
+
+    def plot_timeline(
+        self,
+        zoom: tuple[float, float] | None = None,
+        *,
+        devices: Sequence[str] | None = None,
+        width: float = 14.0,
+    ) -> Figure:
+        """Return the timeline as a figure: lanes of compute and transfers, a group a device, server first.
+
+        `zoom=(t0, t1)` shows that window, in s; without it a long run shows its first few iterations after
+        the warm-up. `devices` picks which to show; `width` is in inches.
+        """
+        from edgesim.report import figures
+
+        return figures.timeline(
+            self.tables,
+            devices=tuple(devices or self.devices),
+            server=self.summary.get("server"),
+            zoom=zoom,
+            title=_title(self.summary),
+            end_s=self.summary.get("simulated_s"),
+            width=width,
+        )
+
+    def explain(self) -> str:
+        """Return one sentence: which device waits for what, and which link is full."""
+        from edgesim.report.explain import explain
+
+        return explain(self.tables, self.summary)
+
+    def _png(self) -> bytes:
+        return _png(self.plot_timeline())
+
+    def _trace(self) -> bytes:
+        from edgesim.report.perfetto import trace
+
+        return trace(self.tables, devices=self.devices, server=self.summary.get("server"))
+
+    def __repr__(self) -> str:
+        partial = "" if self.summary.get("complete") else ", partial"
+        steady = (self.summary.get("iteration_s") or {}).get("steady")
+        return (
+            f"<Result {self.summary.get('scenario') or 'unnamed'}: "
+            f"{self.summary.get('iterations', 0)} iterations, {duration(steady)} each when steady{partial}>"
+        )
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self._png()).decode()
+        return (
+            f"<div><p><b>{html.escape(_title(self.summary))}</b><br>{html.escape(self.explain())}</p>"
+            f'{_html_table(headline(self.summary))}<img style="max-width:100%" '
+            f'src="data:image/png;base64,{picture}"></div>'
+        )
+
+
+def headline(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return the few figures of a run that everybody asks for, written for people."""
+    times = summary.get("iteration_s") or {}
+    bounds = summary.get("bounds") or {}
+    ratio = bounds.get("ratio")
+    rows = {
+        "iterations": str(summary.get("iterations", 0)),
+        "simulated time": duration(summary.get("simulated_s")),
+        "iteration (steady)": duration(times.get("steady")),
+        "iteration (mean)": duration(times.get("mean")),
+        "lower bound": f"{duration(bounds.get('iteration_s'))}" + (f" (x {ratio:.3g})" if ratio else ""),
+        "bytes sent": amount(summary.get("bytes_sent"), "B"),
+        "bytes lost": amount(summary.get("bytes_lost"), "B"),
+        "transfer hidden": share(summary.get("overlap")),
+        "complete": "yes" if summary.get("complete") else "no: partial",
+    }
+    return {name: value for name, value in rows.items() if value}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One alternative of a comparison."""
+
+    axes: Mapping[str, Any]
+    """Dotted path of each axis and its value, for example `{"training.schedule": "dynacomm"}`."""
+    result: Result | None = None
+    """What it gave; None where it failed."""
+    error: str = ""
+    """Why it failed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs side by side: one tidy table, one picture, and which alternative wins."""
+
+    runs: tuple[Run, ...]
+    """The runs in the order of their axes."""
+    name: str = ""
+    """Name of the scenario they share."""
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a run: a column an axis, then the scalars of the summary flattened with dots."""
+        if "table" not in self._cache:
+            import pandas as pd
+
+            self._cache["table"] = pd.DataFrame([_table_row(run) for run in self.runs])
+        table: pd.DataFrame = self._cache["table"]
+        return table
+
+    @property
+    def winner(self) -> str:
+        """Which alternative has the shortest steady iteration, by how much, and why."""
+        from edgesim.report.explain import compare
+
+        return compare([(label(run.axes), run.result.summary) for run in self.runs if run.result])
+
+    def plot(self, *, width: float = 12.0) -> Figure:
+        """Return a figure: the iteration time of each run with its lower bound, and timelines on one axis."""
+        from edgesim.report import comparison_figure
+
+        done = [(label(run.axes), run.result) for run in self.runs if run.result]
+        return comparison_figure.comparison(
+            [(name, result.summary, result.tables) for name, result in done], title=self.name, width=width
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write `compare.csv` and `compare.png` into a directory and return its path."""
+        from edgesim.report.storage import write_atomic
+
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / "compare.csv", self.table.to_csv(index=False).encode())
+            write_atomic(folder / "compare.png", _png(self.plot()))
+        except OSError as error:
+            raise EdgesimError(
+                f"cannot write the comparison into {folder}: {error.strerror or error}"
+            ) from error
+        return folder
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(_png(self.plot())).decode()
+        names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
+        wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
+        return (
+            f"<div><p>{html.escape(self.winner)}</p>{self.table[wanted].to_html(index=False)}"
+            f'<img style="max-width:100%" src="data:image/png;base64,{picture}"></div>'
+        )
+
+
+HEADLINES = (
+    "iterations",
+    "iteration_s.steady",
+    "iteration_s.mean",
+    "bounds.ratio",
+    "bytes_sent",
+    "overlap",
+    "error",
+)
+"""Columns of a comparison that a notebook shows; the table has all."""
+
+
+def label(axes: Mapping[str, Any]) -> str:
+    """Return a short name of an alternative: the value of its only axis, or `last.part=value` of each.
+
+    >>> label({"training.schedule": "dynacomm"}), label({"a.b": 1, "c": 2})
+    ('dynacomm', 'b=1, c=2')
+    """
+    if len(axes) == 1:
+        return str(next(iter(axes.values())))
+    return ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in axes.items())
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the scalars of nested mappings by dotted path; lists are left out.
+
+    >>> flatten({"a": {"b": 1, "c": [1]}, "d": None})
+    {'a.b': 1, 'd': None}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif not isinstance(value, list | tuple):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _table_row(run: Run) -> dict[str, Any]:
+    axes = {path: value if _scalar(value) else str(value) for path, value in run.axes.items()}
+    scalars = flatten(run.result.summary) if run.result else {}
+    return {**axes, **scalars, **({"error": run.error} if run.error else {})}
+
+
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
+
+
+def _frame(table: Any) -> pd.DataFrame:
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
+
+
+def _title(summary: Mapping[str, Any]) -> str:
+    parts = [str(summary.get("scenario") or "run"), str(summary.get("schedule") or "")]
+    if not summary.get("complete"):
+        parts.append("partial")
+    return ", ".join(part for part in parts if part)
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _html_table(rows: Mapping[str, str]) -> str:
+    cells = "".join(
+        f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{html.escape(value)}</td></tr>"
+        for name, value in rows.items()
+    )
+    return f"<table>{cells}</table>"
