@@ -50,7 +50,7 @@ MARK_COLUMNS = ("time_s", "subject", "kind", "label")
 """`subject`: a device or link; `kind`: crash, return, slow, change, cut, restore, drop, timeout, ..."""
 
 SpanRow = tuple[str, Tag, float, float, float, float]
-TransferRow = tuple[str, str, Tag, int, float, float, float, float, float, float, str]
+TransferRow = tuple[str, str, Tag, float, float, float, float, float, float, float, str]
 MarkRow = tuple[float, str, str, str]
 
 

@@ -1,0 +1,124 @@
+"""Makes the scenario's events happen: crashes, slow-downs, changes and cuts, planned or random."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgesim.engine.clock import Alarm
+from edgesim.events import ChangeLink, Crash, Cut, Event, RandomCrashes, RandomCuts, Slow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from edgesim.engine.simulation import Simulation
+
+
+class Faults:
+    """Applies events to one simulation, and marks them on its timeline."""
+
+    def __init__(self, sim: Simulation) -> None:
+        self._sim = sim
+        self._crashes: dict[str, int] = {}
+
+    def plan(self, event: Event) -> None:
+        """Have an event happen at its time, or start a random process."""
+        match event:
+            case Crash():
+                self._at(event.at_s, lambda: self._crash(event.device, event.for_s))
+            case Slow():
+                self._at(event.at_s, lambda: self._slow(event))
+            case ChangeLink():
+                self._at(event.at_s, lambda: self._change(event))
+            case Cut():
+                self._at(event.at_s, lambda: self._cut(event.link, event.for_s))
+            case RandomCrashes():
+                self._again(event, event.device, self._crash)
+            case RandomCuts():
+                self._again(event, event.link, self._cut)
+
+    def _at(self, time_s: float, act: Callable[[], None]) -> None:
+        Alarm(self._sim.clock, act).at(time_s)
+
+    def _after(self, delay_s: float | None, act: Callable[[], None]) -> None:
+        if delay_s is not None:
+            self._at(self._sim.now + delay_s, act)
+
+    def _again(
+        self, event: RandomCrashes | RandomCuts, name: str, fail: Callable[[str, float | None], None]
+    ) -> None:
+        """Fail after Exp(mtbf), for Exp(mttr), and so on for ever: a Poisson process of failures."""
+        random = self._sim.random(f"faults of {name}")
+
+        def strike() -> None:
+            down_s = float(random.exponential(event.mttr_s))
+            fail(name, down_s)
+            wait(down_s)
+
+        def wait(down_s: float) -> None:
+            up_s = float(random.exponential(event.mtbf_s))
+            Alarm(self._sim.clock, strike).at(self._sim.now + down_s + up_s, background=True)
+
+        wait(0.0)
+
+    def _mark(self, subject: str, kind: str, label: str = "") -> None:
+        if self._sim.timeline is not None:
+            self._sim.timeline.mark(self._sim.now, subject, kind, label)
+
+    def _crash(self, name: str, for_s: float | None) -> None:
+        device = self._sim.device(name)
+        self._crashes[name] = self._crashes.get(name, 0) + 1
+        self._mark(name, "crash", "for good" if for_s is None else f"for {for_s:.6g} s")
+        self._sim.down[name] = None
+        device.crash(for_good=for_s is None)
+        self._sim.network.device_down(name)
+        self._after(for_s, lambda: self._return(name))
+
+    def _return(self, name: str) -> None:
+        self._crashes[name] -= 1
+        if self._crashes[name] == 0:
+            self._mark(name, "return")
+            del self._sim.down[name]
+            self._sim.device(name).come_back()
+
+    def _slow(self, event: Slow) -> None:
+        device = self._sim.device(event.device)
+        self._mark(event.device, "slow", f"to {event.to:.6g} of its speed")
+        device.slow(event.to)
+        self._after(event.for_s, lambda: self._unslow(event))
+
+    def _unslow(self, event: Slow) -> None:
+        self._mark(event.device, "restore", "speed")
+        self._sim.device(event.device).unslow(event.to)
+
+    def _change(self, event: ChangeLink) -> None:
+        network = self._sim.network
+        link = network.link(event.link)
+        bandwidth, latency = link.bandwidth_Bps, link.latency_s
+        parts = []
+        if event.bandwidth_Bps is not None:
+            parts.append(f"{event.bandwidth_Bps * 8e-6:.6g} Mbit/s")
+            link.set_bandwidth(event.bandwidth_Bps)
+        if event.latency_s is not None:
+            parts.append(f"latency {event.latency_s * 1e3:.6g} ms")
+            network.set_latency(event.link, event.latency_s)
+        self._mark(event.link, "change", ", ".join(parts))
+        self._after(event.for_s, lambda: self._unchange(event, bandwidth, latency))
+
+    def _unchange(self, event: ChangeLink, bandwidth_Bps: float, latency_s: float) -> None:
+        self._mark(event.link, "restore", f"{bandwidth_Bps * 8e-6:.6g} Mbit/s")
+        if event.bandwidth_Bps is not None:
+            self._sim.network.link(event.link).set_bandwidth(bandwidth_Bps)
+        if event.latency_s is not None:
+            self._sim.network.set_latency(event.link, latency_s)
+
+    def _cut(self, name: str, for_s: float | None) -> None:
+        self._mark(name, "cut", "for good" if for_s is None else f"for {for_s:.6g} s")
+        if for_s is None:
+            self._sim.network.cut_for_good(name)
+        else:
+            self._sim.network.link(name).cut()
+            self._after(for_s, lambda: self._mend(name))
+
+    def _mend(self, name: str) -> None:
+        self._mark(name, "restore", "link")
+        self._sim.network.link(name).mend()

@@ -1,0 +1,329 @@
+"""The network: messages from device to device over shared links, as fluid max-min fair flows.
+
+A message waits the latency of its route, holds the sender's link for its start-up occupancy, then shares every
+link of the route with the others on it (`fairshare`). It ends received, or lost to a crash or a permanent cut.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Container
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+
+from simpy.events import Timeout
+
+from edgesim.cluster import Cluster
+from edgesim.engine.clock import Alarm, Clock
+from edgesim.engine.fairshare import FairShare
+from edgesim.engine.flow import BYTES, ENDED, STARTUP, Flow
+from edgesim.engine.linkstate import LinkState
+from edgesim.engine.path import Path
+from edgesim.engine.pool import Pool
+from edgesim.engine.replay import replay
+from edgesim.timeline import Tag, Timeline
+
+NO_TAG = Tag("message")
+
+
+@dataclass(slots=True)
+class Route:
+    """The way from one device to another, ready for use."""
+
+    links: tuple[LinkState, ...]
+    latency_s: float
+    occupancy_s: float
+    path: Path
+    first: Path
+    name: str
+
+
+NO_ROUTE = Route(links=(), latency_s=0.0, occupancy_s=0.0, path=Path((), -1), first=Path((), -1), name="")
+
+
+class Network:
+    """Links in use, and the flows on them."""
+
+    def __init__(
+        self, clock: Clock, cluster: Cluster, timeline: Timeline | None, down: Container[str]
+    ) -> None:
+        self.clock = clock
+        self.cluster = cluster
+        self.links: dict[str, LinkState] = {}
+        self._share = FairShare()
+        self._routes: dict[tuple[str, str], Route] = {}
+        self._streams: dict[tuple[str, str], Stream] = {}
+        self._waiting: dict[Flow, None] = {}
+        self._down = down
+        self._record = None if timeline is None else timeline.transfers.append
+        self._listed = False
+
+    # --- sending ----------------------------------------------------------------------------------------
+
+    def send(self, source: str, target: str, nbytes: float, tag: Tag = NO_TAG) -> Flow:
+        """Send a message of `nbytes` B from device to device; return the event of its end.
+
+        The event always succeeds; `flow.lost` tells whether it arrived. Raises ValueError for a negative size.
+        """
+        flow = self._make(source, target, nbytes, tag)
+        if flow.phase != ENDED:
+            self._go(flow)
+        return flow
+
+    def _make(self, source: str, target: str, nbytes: float, tag: Tag) -> Flow:
+        try:
+            route = self._routes[source, target]
+        except KeyError:
+            route = self._find_route(source, target)
+        flow = Flow(self.clock, source, target, nbytes, tag, route)
+        if not nbytes >= 0.0:
+            raise ValueError(f"a message of {nbytes} B from {source} to {target}")
+        if route is None or (self._down and (source in self._down or target in self._down)):
+            self._lose(flow)
+        else:
+            flow.ready_s += route.latency_s
+        return flow
+
+    def _go(self, flow: Flow) -> None:
+        if flow.ready_s > self.clock._now:
+            self._wait(flow)
+        else:
+            self._start(flow)
+
+    def stream(self, source: str, target: str) -> Stream:
+        """Return the ordered channel from one device to another, one message at a time, back to back."""
+        key = (source, target)
+        if key not in self._streams:
+            self._streams[key] = Stream(self, source, target)
+        return self._streams[key]
+
+    def cancel(self, flow: Flow) -> None:
+        """End a flow now, as lost; nothing happens if it has ended."""
+        if not flow.triggered:
+            self._lose(flow)
+
+    def _find_route(self, source: str, target: str) -> Route:
+        names = self.cluster.route(source, target)
+        route = NO_ROUTE
+        if names:
+            links = tuple(self._link(name) for name in names)
+            first = links[0].link
+            latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
+            route = Route(
+                links=links,
+                latency_s=latency,
+                occupancy_s=first.occupancy_s,
+                path=self._share.path(link.pipe for link in links),
+                first=self._share.path((links[0].pipe,)),
+                name=">".join(names),
+            )
+        self._routes[source, target] = route
+        return route
+
+    def _link(self, name: str) -> LinkState:
+        if name not in self.links:
+            spec = self.cluster.links[name]
+            self.links[name] = LinkState(spec, self._share, self.clock, self._changed)
+        return self.links[name]
+
+    def _wait(self, flow: Flow) -> None:
+        self._waiting[flow] = None
+        wake = Timeout(self.clock, flow.ready_s - self.clock._now)
+        wake.callbacks.append(lambda _event: self._waited(flow))
+
+    def _waited(self, flow: Flow) -> None:
+        if flow in self._waiting:
+            del self._waiting[flow]
+            self._start(flow)
+
+    def _start(self, flow: Flow) -> None:
+        """Take the sender's link: for the start-up first, if it has any."""
+        route, now = flow.route, self.clock._now
+        flow.start_s = now
+        if route.occupancy_s > 0.0 and (work := route.occupancy_s * route.links[0].capacity_Bps) > 0.0:
+            flow.phase = STARTUP
+            flow.path = route.first
+            route.links[0].startup_s += route.occupancy_s
+            self._share.join(route.first, work, flow, now)
+            if not self._listed:
+                self._changed()
+        else:
+            self._flow(flow)
+
+    def _flow(self, flow: Flow) -> None:
+        """Let the bytes go."""
+        flow.phase = BYTES
+        if flow.bytes > 0.0:
+            path = flow.path = flow.route.path
+            self._share.join(path, flow.bytes, flow, self.clock._now)
+            if not self._listed:
+                self._changed()
+        else:
+            flow.path = None
+            self._end(flow)
+            self._fire_later(flow)
+
+    # --- ending -----------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Recompute what changed in this instant, and set the alarm of every pool concerned."""
+        now = self.clock._now
+        self._listed = False
+        for pool in self._share.take_changed(now):
+            time_s = pool.settle(now)
+            if time_s < pool.alarm_at:
+                if pool.alarm is None:
+                    pool.alarm = Alarm(self.clock, partial(self._ring, pool))
+                pool.alarm_at = time_s
+                pool.alarm.at(time_s)
+
+    def _changed(self) -> None:
+        if not self._listed:
+            self._listed = True
+            self.clock.changed.append(self)
+
+    def _ring(self, pool: Pool) -> None:
+        """End the flows of a pool that are due, and let their waiters go on at once."""
+        if pool.alarm_at > self.clock._now:
+            return
+        pool.alarm_at = inf
+        self._share.touch(pool)
+        self._changed()
+        for flow in pool.due(self.clock._now):
+            if flow.phase == BYTES:
+                flow.path = None
+                self._end(flow)
+                callbacks, flow.callbacks = flow.callbacks, None
+                for callback in callbacks:
+                    callback(flow)
+            elif flow.phase == STARTUP:
+                self._flow(flow)
+
+    def _end(self, flow: Flow) -> None:
+        """Note a message that has arrived."""
+        flow.phase = ENDED
+        flow._value = flow
+        now = flow.end_s = self.clock._now
+        size = flow.sent_bytes = flow.bytes
+        route = flow.route
+        for link in route.links:
+            link.carried_bytes += size
+        if self._record is not None:
+            tail = (size, size, size, 0.0, flow.queued_s, flow.start_s, now, route.name)
+            self._record((flow.source, flow.target, flow.tag, *tail))
+        if flow.stream is not None:
+            flow.stream._next()
+
+    def _lose(self, flow: Flow) -> None:
+        """End a message that will not arrive; what was sent of it is lost."""
+        now = self.clock._now
+        self._waiting.pop(flow, None)
+        rest = flow.bytes
+        if flow.path is not None:
+            left = self._share.leave(flow.path, flow, now)
+            self._changed()
+            if flow.phase == BYTES:
+                rest = left
+        flow.path = None
+        flow.phase = ENDED
+        flow._value = flow
+        flow.end_s = now
+        flow.lost = True
+        flow.sent_bytes = sent = flow.bytes - rest
+        for link in flow.route.links:
+            link.carried_bytes += sent
+        if self._record is not None:
+            tail = (flow.bytes, sent, 0.0, sent, flow.queued_s, flow.start_s, now, flow.route.name)
+            self._record((flow.source, flow.target, flow.tag, *tail))
+        if flow.stream is not None:
+            flow.stream._next()
+        self._fire_later(flow)
+
+    def _fire_later(self, flow: Flow) -> None:
+        """Let the waiters of an ended flow go on in this instant, after whoever runs now."""
+        self.clock.schedule(flow)
+
+    # --- faults -----------------------------------------------------------------------------------------
+
+    def device_down(self, name: str) -> None:
+        """Lose every message from or to a device, queued ones included."""
+        for key, stream in self._streams.items():
+            if name in key:
+                stream._clear()
+        for flow in self._in_flight():
+            if name in (flow.source, flow.target):
+                self.cancel(flow)
+
+    def cut_for_good(self, name: str) -> None:
+        """Take a link out of the network: what crosses it is lost, later messages go another way."""
+        state = self._link(name)
+        state.cut()
+        for flow in self._in_flight():
+            if state in flow.route.links:
+                self.cancel(flow)
+        self.cluster = self.cluster.without(name)
+        self._routes.clear()
+
+    def set_latency(self, name: str, latency_s: float) -> None:
+        """Change a link's latency, in s, for messages sent from now on."""
+        self._link(name).latency_s = latency_s
+        self._routes.clear()
+
+    def link(self, name: str) -> LinkState:
+        """Return the state of a link of the cluster."""
+        return self._link(name)
+
+    def _in_flight(self) -> list[Flow]:
+        flows = list(self._waiting)
+        for path in self._share.paths.values():
+            flows.extend(entry[2] for entry in path.heap)
+        return flows
+
+
+class Stream:
+    """An ordered channel: one message at a time, the next starts when the last byte of the one before is out.
+
+    Latency is paid by every message but overlaps with the messages before it, so a backlog flows back to back.
+    """
+
+    __slots__ = ("_current", "_network", "_queue", "source", "target")
+
+    def __init__(self, network: Network, source: str, target: str) -> None:
+        self.source = source
+        self.target = target
+        self._network = network
+        self._queue: deque[Flow] = deque()
+        self._current: Flow | None = None
+
+    def send(self, nbytes: float, tag: Tag = NO_TAG) -> Flow:
+        """Queue a message of `nbytes` B; return the event of its end."""
+        flow = self._network._make(self.source, self.target, nbytes, tag)
+        if flow.phase != ENDED:
+            flow.stream = self
+            if self._current is None:
+                self._begin(flow)
+            else:
+                self._queue.append(flow)
+        return flow
+
+    def _begin(self, flow: Flow) -> None:
+        self._current = flow
+        self._network._go(flow)
+
+    def _next(self) -> None:
+        self._current = None
+        if self._queue:
+            self._begin(self._queue.popleft())
+
+    def _clear(self) -> None:
+        """Lose what is queued and what is on its way."""
+        queue, self._queue = self._queue, deque()
+        if self._current is not None:
+            self._network.cancel(self._current)
+        for flow in queue:
+            flow.stream = None
+            self._network.cancel(flow)
+
+
+__all__ = ["Network", "Route", "Stream", "replay"]

@@ -1,0 +1,100 @@
+"""Pipes and paths: what `pool` computes rates for. Sizes in B, rates in B/s.
+
+`served` is a path's virtual time: bytes given to each of its flows so far; a flow that joins with `size` to go
+ends when `served` has grown by `size`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from heapq import heapify, heappush
+from itertools import count
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesim.engine.pool import Pool
+
+_sequence = count()
+
+
+class Pipe:
+    """One capacity that paths cross."""
+
+    __slots__ = ("capacity", "name", "on_first", "paths")
+
+    def __init__(self, name: str, capacity: float) -> None:
+        self.name = name
+        self.capacity = capacity
+        self.paths: dict[Path, None] = {}
+        self.on_first: Callable[[], None] | None = None
+        """Called when a pipe gets its first path: a varying capacity is followed only in use."""
+
+
+class Path:
+    """All flows over one set of pipes; they have one rate."""
+
+    __slots__ = (
+        "cap",
+        "cap_beside",
+        "count",
+        "heap",
+        "high_in",
+        "high_key",
+        "key",
+        "low_in",
+        "low_key",
+        "offset",
+        "order",
+        "pipes",
+        "pool",
+        "rate",
+        "refit",
+        "served",
+        "since",
+        "state",
+        "version",
+    )
+
+    def __init__(self, pipes: tuple[Pipe, ...], order: int) -> None:
+        self.pipes = pipes
+        self.order = order
+        self.heap: list[tuple[float, int, Any]] = []
+        self.count = 0
+        self.served = 0.0
+        self.since = 0.0
+        self.rate = 0.0
+        self.offset = 0.0
+        self.key: float | None = None
+        self.state = 0
+        self.pool: Pool | None = None
+        self.cap = inf
+        self.cap_beside: Pipe | None = None
+        self.refit = False
+        self.version = 0
+        self.low_in: Pool | None = None
+        self.low_key = inf
+        self.high_in: Pool | None = None
+        self.high_key = inf
+
+    def push(self, target: float, flow: Any) -> None:
+        """Add a flow that ends when `served` reaches `target`."""
+        heappush(self.heap, (target, next(_sequence), flow))
+        self.count += 1
+
+    def take_out(self, flow: Any) -> float:
+        """Remove a flow; return the bytes it had to go. `served` must be up to date."""
+        for index, entry in enumerate(self.heap):
+            if entry[2] is flow:
+                del self.heap[index]
+                heapify(self.heap)
+                self.count -= 1
+                return max(entry[0] - self.served, 0.0)
+        raise ValueError("the flow is not on this path")
+
+    def cap_without(self, hub: Pipe) -> float:
+        """Return the least capacity on the path beside `hub`, in B/s."""
+        if self.cap_beside is not hub:
+            self.cap_beside = hub
+            self.cap = min((pipe.capacity for pipe in self.pipes if pipe is not hub), default=inf)
+        return self.cap

@@ -1,0 +1,427 @@
+"""One pool of paths that share links: rates, virtual time, and who finishes next. See `fairshare`."""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from math import inf
+from typing import Any
+
+from edgesim.engine.filling import fill
+from edgesim.engine.path import Path, Pipe
+
+LEVEL, CAPPED, FILLED = 1, 2, 3
+
+
+class Pool:
+    """Paths connected through shared pipes. `level` is the one pipe they meet on, or None: `filled`."""
+
+    __slots__ = (
+        "agenda",
+        "alarm",
+        "alarm_at",
+        "buckets",
+        "capped_paths",
+        "capped_rate",
+        "changed",
+        "high",
+        "idle",
+        "keys",
+        "level",
+        "level_at",
+        "level_flows",
+        "low",
+        "paths",
+        "rate",
+        "refits",
+        "served",
+        "shared",
+        "since",
+    )
+
+    def __init__(self) -> None:
+        self.paths: dict[Path, None] = {}
+        self.shared: dict[Pipe, None] = {}
+        self.level: Pipe | None = None
+        self.changed = False
+        self.idle: list[Path] = []
+        self.refits: list[Path] = []
+        self.alarm: Any = None
+        self.alarm_at = inf
+        self._reset(0.0)
+
+    def _reset(self, now: float) -> None:
+        self.served = 0.0
+        self.rate = 0.0
+        self.since = now
+        self.level_at = inf
+        self.level_flows = 0
+        self.capped_rate = 0.0
+        self.capped_paths = 0
+        self.keys: list[float] = []
+        self.buckets: dict[float, list[Path]] = {}
+        self.low: list[tuple[float, int, Path]] = []
+        self.high: list[tuple[float, int, Path]] = []
+        self.agenda: list[tuple[float, int, int, Path]] = []
+
+    # --- membership -------------------------------------------------------------------------------------
+
+    def attach(self, path: Path, now: float) -> None:
+        """Take in a path with flows; becomes another kind of pool if its links now demand it."""
+        self.paths[path] = None
+        path.pool = self
+        path.since = now
+        path.refit = False
+        for pipe in path.pipes:
+            pipe.paths[path] = None
+            if len(pipe.paths) == 2:
+                self.shared[pipe] = None
+            elif pipe.on_first is not None and len(pipe.paths) == 1:
+                pipe.on_first()
+                path.cap_beside = None
+        hub = self._hub()
+        if hub is None or hub is not self.level:
+            self.reshape(now)
+        else:
+            self._advance(now)
+            self._enter_level(path)
+
+    def detach(self, path: Path, now: float) -> None:
+        """Let go of a path without flows."""
+        self._advance(now)
+        if path.state == CAPPED:
+            self._drop_cap(path)
+        path.state = 0
+        path.key = None
+        path.pool = None
+        path.served = 0.0
+        del self.paths[path]
+        for pipe in path.pipes:
+            del pipe.paths[path]
+            if len(pipe.paths) == 1:
+                self.shared.pop(pipe, None)
+        if not self.paths:
+            self._reset(now)
+
+    def absorb(self, other: Pool, now: float) -> None:
+        """Take over all paths of another pool; `reshape` or `attach` must follow."""
+        self.freeze(now)
+        other.freeze(now)
+        for path in list(other.paths):
+            other.hand_over(path, self)
+        self.shared.update(other.shared)
+        self.idle.extend(other.idle)
+        other.idle.clear()
+        other.shared.clear()
+        self.level = None
+
+    def hand_over(self, path: Path, other: Pool) -> None:
+        """Move a frozen path to another pool; both are to be reshaped."""
+        del self.paths[path]
+        other.paths[path] = None
+        path.pool = other
+        path.state = 0
+        path.refit = False
+        for pipe in path.pipes:
+            if len(pipe.paths) >= 2:
+                other.shared[pipe] = None
+
+    def recount(self) -> None:
+        """Find again which pipes are shared, after paths were handed over."""
+        pipes = {pipe: None for path in self.paths for pipe in path.pipes}
+        self.shared = {pipe: None for pipe in pipes if len(pipe.paths) >= 2}
+
+    def _hub(self) -> Pipe | None:
+        """Return the one pipe on which all paths meet, or None if there are several."""
+        if len(self.shared) == 1:
+            return next(iter(self.shared))
+        if self.shared:
+            return None
+        (path,) = self.paths
+        if self.level is not None and self.level in path.pipes:
+            return self.level
+        return min(path.pipes, key=lambda pipe: pipe.capacity)
+
+    def freeze(self, now: float) -> None:
+        """Bring every path's `served` up to date."""
+        self._advance(now)
+        for path in self.paths:
+            if path.state == LEVEL:
+                path.served = self.served + path.offset
+            elif path.state:
+                path.served += path.rate * (now - path.since)
+            path.since = now
+
+    def reshape(self, now: float) -> None:
+        """Start afresh with the kind of pool that the links demand."""
+        self.freeze(now)
+        self._reset(now)
+        self.level = self._hub()
+        for path in self.paths:
+            path.key = None
+            path.version += 1
+            path.low_in = path.high_in = None
+            if self.level is not None:
+                self._enter_level(path)
+            else:
+                path.state = FILLED
+                path.rate = 0.0
+                self._mark_refit(path)
+
+    # --- flows ------------------------------------------------------------------------------------------
+
+    def join(self, path: Path, size: float, flow: Any, now: float) -> None:
+        """Start a flow on a path of this pool."""
+        if now > self.since:
+            self._advance(now)
+        if path.state == LEVEL:
+            if not path.count:
+                path.offset = -self.served
+            target = self.served + path.offset + size
+            path.push(target, flow)
+            self.level_flows += 1
+            if path.heap[0][0] == target:
+                self._file(path)
+            if path.cap != inf:
+                self._watch_low(path)
+        else:
+            self._catch_up(path, now)
+            path.push(path.served + size, flow)
+            self._mark_refit(path)
+
+    def leave(self, path: Path, flow: Any, now: float) -> float:
+        """Take a flow out; return the bytes it had to go."""
+        self._advance(now)
+        if path.state == LEVEL:
+            path.served = self.served + path.offset
+            rest = path.take_out(flow)
+            self.level_flows -= 1
+            path.key = None
+            if path.count:
+                self._file(path)
+        else:
+            self._catch_up(path, now)
+            rest = path.take_out(flow)
+            self._mark_refit(path)
+        if not path.count:
+            self.idle.append(path)
+        return rest
+
+    def set_capacity(self, pipe: Pipe, capacity: float, now: float) -> None:
+        """Change the capacity of a pipe that paths of this pool cross."""
+        self._advance(now)
+        pipe.capacity = capacity
+        if self.level is None or pipe is self.level:
+            return
+        (path,) = pipe.paths
+        path.cap_beside = None
+        if path.state == CAPPED:
+            self._catch_up(path, now)
+            self._drop_cap(path)
+            self._enter_level(path)
+        else:
+            path.cap_without(self.level)
+            path.low_in = None
+            self._watch_low(path)
+
+    def due(self, now: float) -> list[Any]:
+        """Take out and return the flows that end now, in the order in which they would end."""
+        done: list[Any] = []
+        self._advance(now)
+        keys, served = self.keys, self.served
+        while keys and keys[0] <= served:
+            key = heappop(keys)
+            for path in self.buckets.pop(key):
+                if path.key == key and path.pool is self:
+                    self._end_level(path, key, done)
+        agenda = self.agenda
+        while agenda and agenda[0][0] <= now:
+            _, _, version, path = heappop(agenda)
+            if path.version == version and path.pool is self:
+                self._end_fixed(path, now, done)
+        return done
+
+    def _end_level(self, path: Path, key: float, done: list[Any]) -> None:
+        heap, offset = path.heap, path.offset
+        while heap and heap[0][0] - offset <= key:
+            done.append(heappop(heap)[2])
+            path.count -= 1
+            self.level_flows -= 1
+        if heap:
+            self._file(path)
+        else:
+            path.key = None
+            self.idle.append(path)
+
+    def _end_fixed(self, path: Path, now: float, done: list[Any]) -> None:
+        heap = path.heap
+        path.served = heap[0][0]
+        path.since = now
+        while heap and heap[0][0] <= path.served:
+            done.append(heappop(heap)[2])
+            path.count -= 1
+        self._mark_refit(path)
+        if not heap:
+            self.idle.append(path)
+
+    # --- rates ------------------------------------------------------------------------------------------
+
+    def settle(self, now: float) -> float:
+        """Recompute the rates that changed; return the time at which the next flow ends (inf: none)."""
+        self._advance(now)
+        if self.level is None:
+            self._refill(now)
+        else:
+            self._refit_capped(now)
+            self._balance(now)
+            self._next_level(now)
+        agenda = self.agenda
+        while agenda and (agenda[0][3].version != agenda[0][2] or agenda[0][3].pool is not self):
+            heappop(agenda)
+        return min(self.level_at, agenda[0][0]) if agenda else self.level_at
+
+    def _advance(self, now: float) -> None:
+        """Let virtual time run up to now."""
+        if now > self.since:
+            if now == self.level_at:
+                self.served = self.keys[0]
+            else:
+                self.served += self.rate * (now - self.since)
+            self.since = now
+
+    def _next_level(self, now: float) -> None:
+        keys = self.keys
+        while keys and not any(path.key == keys[0] and path.pool is self for path in self.buckets[keys[0]]):
+            del self.buckets[heappop(keys)]
+        if keys and self.rate > 0.0:
+            self.level_at = now + max(keys[0] - self.served, 0.0) / self.rate
+        else:
+            self.level_at = inf
+
+    def _balance(self, now: float) -> None:
+        """Find the level: every path gets it, but for those whose own links cap them below it."""
+        level = self._level()
+        high = self.high
+        while high and -high[0][0] > level:
+            cap, _, path = heappop(high)
+            if path.high_in is not self or path.high_key != -cap:
+                continue
+            path.high_in = None
+            if path.pool is self and path.state == CAPPED:
+                if path.cap / path.count == -cap:
+                    self._catch_up(path, now)
+                    self._drop_cap(path)
+                    self._enter_level(path)
+                    level = self._level()
+                else:
+                    self._watch_high(path)
+        low = self.low
+        while low and low[0][0] < level:
+            cap, _, path = heappop(low)
+            if path.low_in is not self or path.low_key != cap:
+                continue
+            path.low_in = None
+            if path.pool is self and path.state == LEVEL and path.count:
+                if path.cap / path.count == cap:
+                    self._enter_capped(path, now)
+                    level = self._level()
+                else:
+                    self._watch_low(path)
+        self.rate = level if self.level_flows else 0.0
+
+    def _level(self) -> float:
+        assert self.level is not None
+        if not self.capped_paths:
+            self.capped_rate = 0.0
+        rest = self.level.capacity - self.capped_rate
+        if self.level_flows:
+            return rest / self.level_flows
+        return inf if rest >= -1e-12 * self.level.capacity else -1.0
+
+    def _refit_capped(self, now: float) -> None:
+        for path in self.refits:
+            path.refit = False
+            if path.pool is self and path.state == CAPPED and path.count:
+                path.rate = path.cap / path.count
+                self._plan(path, now)
+                self._watch_high(path)
+        self.refits.clear()
+
+    def _refill(self, now: float) -> None:
+        for path, rate in fill(self.paths):
+            if rate != path.rate or path.refit:
+                self._catch_up(path, now)
+                path.rate = rate
+                path.refit = False
+                self._plan(path, now)
+        self.refits.clear()
+
+    # --- one path ---------------------------------------------------------------------------------------
+
+    def _enter_level(self, path: Path) -> None:
+        assert self.level is not None
+        path.state = LEVEL
+        path.version += 1
+        path.offset = path.served - self.served
+        self.level_flows += path.count
+        if path.count:
+            self._file(path)
+            if path.cap_without(self.level) != inf:
+                self._watch_low(path)
+
+    def _enter_capped(self, path: Path, now: float) -> None:
+        path.served = self.served + path.offset
+        path.since = now
+        path.state = CAPPED
+        path.key = None
+        path.rate = path.cap / path.count
+        self.capped_rate += path.cap
+        self.capped_paths += 1
+        self.level_flows -= path.count
+        self._plan(path, now)
+        self._watch_high(path)
+
+    def _drop_cap(self, path: Path) -> None:
+        self.capped_rate -= path.cap
+        self.capped_paths -= 1
+
+    def _catch_up(self, path: Path, now: float) -> None:
+        """Bring a fixed-rate path's `served` up to date."""
+        path.served += path.rate * (now - path.since)
+        path.since = now
+
+    def _file(self, path: Path) -> None:
+        """Note when, in virtual time, a level path's next flow ends."""
+        key = path.heap[0][0] - path.offset
+        path.key = key
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            self.buckets[key] = [path]
+            heappush(self.keys, key)
+        else:
+            bucket.append(path)
+
+    def _plan(self, path: Path, now: float) -> None:
+        """Note when a fixed-rate path's next flow ends."""
+        path.version += 1
+        if path.count and path.rate > 0.0:
+            end = now + max(path.heap[0][0] - path.served, 0.0) / path.rate
+            heappush(self.agenda, (end, path.order, path.version, path))
+
+    def _mark_refit(self, path: Path) -> None:
+        if not path.refit:
+            path.refit = True
+            self.refits.append(path)
+
+    def _watch_low(self, path: Path) -> None:
+        """Have a level path looked at when the level rises above its cap."""
+        cap = path.cap / path.count
+        if path.low_in is not self or path.low_key > cap:
+            path.low_in, path.low_key = self, cap
+            heappush(self.low, (cap, path.order, path))
+
+    def _watch_high(self, path: Path) -> None:
+        """Have a capped path looked at when the level falls below its cap."""
+        cap = path.cap / path.count
+        if path.high_in is not self or path.high_key < cap:
+            path.high_in, path.high_key = self, cap
+            heappush(self.high, (-cap, path.order, path))
