@@ -1,0 +1,59 @@
+"""What the names of a scenario stand for: devices, groups of alike devices, links."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from edgesim.scenario.device_section import Device
+from edgesim.scenario.model import Scenario
+
+
+def members(device: Device) -> tuple[str, ...]:
+    """Return the names of the devices of one entry: its own, or `name-1` to `name-count`."""
+    if device.count is None:
+        return (device.name,)
+    return tuple(f"{device.name}-{number}" for number in range(1, device.count + 1))
+
+
+class Names:
+    """Devices by name and groups by name, in the order of the scenario."""
+
+    __slots__ = ("devices", "groups")
+
+    def __init__(self, devices: Iterable[Device]) -> None:
+        self.devices: dict[str, Device] = {}
+        self.groups: dict[str, tuple[str, ...]] = {}
+        for device in devices:
+            names = members(device)
+            if device.count is not None:
+                self.groups[device.name] = names
+            for name in names:
+                self.devices.setdefault(name, device)
+
+    def expand(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return the devices that names of devices and groups stand for, each once; unknown names fall out."""
+        found: dict[str, None] = {}
+        for name in names:
+            if name in self.groups:
+                found.update(dict.fromkeys(self.groups[name]))
+            elif name in self.devices:
+                found[name] = None
+        return tuple(found)
+
+    def known(self) -> list[str]:
+        """Return all names that may be written, groups first, at most 1000 of them."""
+        known = [*self.groups, *(name for name, _ in zip(self.devices, range(1000), strict=False))]
+        return known[:1000]
+
+
+def names_of(scenario: Scenario) -> Names:
+    """Return the names of a scenario."""
+    return Names(scenario.devices)
+
+
+def workers_of(scenario: Scenario, names: Names | None = None) -> tuple[str, ...]:
+    """Return the devices that train: those declared, or all but the server."""
+    names = names or names_of(scenario)
+    if scenario.training.workers is not None:
+        return names.expand(scenario.training.workers)
+    return tuple(name for name in names.devices if name != scenario.training.server)

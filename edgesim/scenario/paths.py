@@ -1,0 +1,117 @@
+"""Dotted paths into a scenario, and scenarios that differ at them: `override`, `variants`."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from edgesim.errors import Problem, ScenarioError
+from edgesim.scenario.document import Document, Path_, label
+from edgesim.scenario.explain import did_you_mean
+from edgesim.scenario.model import Scenario
+
+_PART = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([^\[\]]*)\]")
+
+
+class PathError(ValueError):
+    """A dotted path that leads nowhere; the text says where it ends and what is there."""
+
+
+def find(data: Any, dotted: str) -> Path_:
+    """Return the keys and indices of a dotted path; list items are called by name or index.
+
+    >>> find({"devices": [{"name": "pi"}]}, "devices[pi].preset")
+    ('devices', 0, 'preset')
+    """
+    path: list[str | int] = []
+    end = 0
+    for match in _PART.finditer(dotted):
+        if match.start() != end:
+            break
+        end = match.end()
+        part: str | int = match[1] if match[1] is not None else match[2]
+        if isinstance(data, (list, tuple)):
+            part = _index(data, str(part), dotted)
+            data = data[part]
+        else:
+            data = data.get(part) if isinstance(data, Mapping) else None
+        path.append(part)
+    if end != len(dotted) or not path:
+        raise PathError(
+            f"{dotted!r} is not a path; write for example 'training.schedule' or 'devices[pi].memory'"
+        )
+    return tuple(path)
+
+
+def _index(items: Sequence[Any], part: str, dotted: str) -> int:
+    names = [label(item, index) for index, item in enumerate(items)]
+    if part in names:
+        return names.index(part)
+    if part.isascii() and part.isdigit() and len(part) < 9 and int(part) < len(items):
+        return int(part)
+    raise PathError(f"there is no {part!r} in {dotted!r}; {did_you_mean(part, names)}")
+
+
+def override(scenario: Scenario, path: str, value: Any) -> Scenario:
+    """Return the scenario with another value at a dotted path; None takes the setting away.
+
+    Raises `ScenarioError` if the path leads nowhere or the value does not fit there.
+    """
+    return overrides(scenario, {path: value})
+
+
+def overrides(scenario: Scenario, values: Mapping[str, Any]) -> Scenario:
+    """Return the scenario with other values at several dotted paths, checked once all are in place.
+
+    Raises `ScenarioError` if a path leads nowhere or the outcome is no scenario in form.
+    """
+    data = scenario.to_data()
+    file, base = scenario.document.file, scenario.document.base
+    problems = []
+    for path, value in values.items():
+        try:
+            put(data, find(data, path), value)
+        except PathError as error:
+            problems.append(Problem(file=file, line=0, column=0, where=path, message=str(error)))
+    if problems:
+        raise ScenarioError(problems)
+    return Scenario.of(Document(file=file, data=data, base=base))
+
+
+def put(data: Any, path: Path_, value: Any) -> None:
+    """Put a value at a path inside plain data, making mappings on the way; None takes it away."""
+    for part in path[:-1]:
+        if isinstance(part, str):
+            if not isinstance(data, dict):
+                raise PathError(f"{part!r} is not inside a mapping")
+            if not isinstance(data.get(part), (dict, list)):
+                data[part] = {}
+        data = data[part]
+    last = path[-1]
+    if isinstance(last, str) and not isinstance(data, dict):
+        raise PathError(f"{last!r} is not inside a mapping")
+    if value is None and isinstance(last, str):
+        data.pop(last, None)
+    else:
+        data[last] = copy.deepcopy(_plain(value))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def variants(
+    scenario: Scenario, axes: Mapping[str, Sequence[Any]] | None = None
+) -> Iterator[tuple[dict[str, Any], Scenario]]:
+    """Yield each combination of alternatives, the last axis fastest, with the scenario that has it.
+
+    `axes` replaces the scenario's own `compare`. The scenarios have no `compare` any more.
+    """
+    chosen = dict(axes if axes is not None else scenario.compare or {})
+    single = override(scenario, "compare", None) if scenario.compare is not None else scenario
+    for values in product(*chosen.values()):
+        point = dict(zip(chosen, values, strict=True))
+        yield point, overrides(single, point)

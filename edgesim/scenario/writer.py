@@ -1,0 +1,76 @@
+"""Scenarios as YAML text with units, and as a table in a notebook."""
+
+from __future__ import annotations
+
+import html
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgesim.scenario.model import Scenario
+
+HEADER = "# yaml-language-server: $schema="
+SCHEMA_FILE = Path(__file__).with_name("schema.json")
+_FILE_KEYS = ("file", "profile")
+
+
+def to_yaml(scenario: Scenario, data: dict[str, Any] | None = None) -> str:
+    """Return YAML text that loads to an equal scenario."""
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    def shaped(value: Any, depth: int) -> Any:
+        if isinstance(value, dict):
+            mapping = CommentedMap((key, shaped(item, depth + 1)) for key, item in value.items())
+            if depth >= 2 and len(str(value)) < 90:
+                mapping.fa.set_flow_style()
+            return mapping
+        if isinstance(value, (list, tuple)):
+            items = CommentedSeq(shaped(item, depth + 1) for item in value)
+            if not any(isinstance(item, dict) for item in value):
+                items.fa.set_flow_style()
+            return items
+        return value
+
+    yaml = YAML(typ="rt", pure=True)
+    yaml.width = 100
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    text = StringIO()
+    yaml.dump(shaped(scenario.to_data() if data is None else data, 0), text)
+    return text.getvalue()
+
+
+def save(scenario: Scenario, path: Path) -> None:
+    """Write a scenario, the files it names given relative to its new folder."""
+    data = scenario.to_data()
+    _move_files(data, scenario, path.parent)
+    schema = os.path.relpath(SCHEMA_FILE, path.parent)
+    path.write_text(f"{HEADER}{Path(schema).as_posix()}\n{to_yaml(scenario, data)}", encoding="utf-8")
+
+
+def _move_files(value: Any, scenario: Scenario, folder: Path) -> None:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in list(items):
+        if key in _FILE_KEYS and isinstance(item, str) and not os.path.isabs(item):
+            value[key] = Path(os.path.relpath(scenario.resolve(item), folder)).as_posix()
+        else:
+            _move_files(item, scenario, folder)
+
+
+def to_html(scenario: Scenario) -> str:
+    """Return a small table for a notebook: the name and each section as YAML."""
+    rows = "".join(
+        f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(key)}</th>"
+        f"<td style='text-align:left'><pre style='margin:0'>{html.escape(_short(scenario, value))}</pre></td></tr>"
+        for key, value in scenario.to_data().items()
+    )
+    return f"<table>{rows}</table>"
+
+
+def _short(scenario: Scenario, value: Any) -> str:
+    text = to_yaml(scenario, value).rstrip() if isinstance(value, (dict, list)) else str(value)
+    lines = text.splitlines()
+    return "\n".join(lines if len(lines) <= 30 else [*lines[:30], f"... {len(lines) - 30} lines more"])
