@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from math import inf
+from typing import TYPE_CHECKING
 
-from simpy.events import PENDING, Event
+from simpy.events import Event
 
 from edgesim.timeline import Tag
 
 if TYPE_CHECKING:
     from edgesim.engine.clock import Clock
-    from edgesim.engine.network import Route
+    from edgesim.engine.network import Route, Stream
     from edgesim.engine.path import Path
 
 
@@ -24,52 +25,40 @@ class Flow(Event):
     start-up's occupancy, then on the whole route, then ended: received or lost.
     """
 
-    __slots__ = (
-        "bytes",
-        "end_s",
-        "lost",
-        "path",
-        "phase",
-        "queued_s",
-        "ready_s",
-        "route",
-        "sent_bytes",
-        "source",
-        "start_s",
-        "stream",
-        "tag",
-        "target",
-    )
+    _ok = True
+    phase = QUEUED
+    path: Path | None = None
+    """Where its bytes flow now; None: nowhere yet, or ended."""
+    stream: Stream | None = None
+    """The stream it belongs to, if any."""
+    start_s = inf
+    """First use of a link, start-up included, in s; inf: not yet."""
+    end_s = inf
+    """When it was received or lost, in s; inf: not yet."""
+    sent_bytes = 0.0
+    """Bytes that left the sender, in B."""
+    lost = False
+    """True: it ended without arriving; what was sent of it is lost."""
 
-    def __init__(self, env: Clock, source: str, target: str, nbytes: float, tag: Tag, route: Route) -> None:
+    def __init__(self, env: Clock, nbytes: float, tag: Tag, route: Route) -> None:
         self.env = env
         self.callbacks = []
-        self._value = PENDING
-        self._ok = True
-        self.source = source
-        """Name of the sending device."""
-        self.target = target
-        """Name of the receiving device."""
         self.bytes = nbytes
         """Size of the message, in B."""
         self.tag = tag
         self.route = route
-        self.path: Path | None = None
-        """Where its bytes flow now; None: nowhere yet, or ended."""
-        self.phase = QUEUED
-        self.stream: Any = None
-        self.queued_s: float = env._now
+        self.queued_s = env._now
         """When it was handed to the network, in s."""
-        self.ready_s: float = env._now
-        """Earliest start of its bytes: queued plus the latency of the route, in s."""
-        self.start_s: float = env._now
-        """First use of a link, start-up included, in s."""
-        self.end_s = 0.0
-        """When it was received or lost, in s; meaningful once it has ended."""
-        self.sent_bytes = 0.0
-        """Bytes that left the sender, in B."""
-        self.lost = False
-        """True: it ended without arriving; what was sent of it is lost."""
+
+    @property
+    def source(self) -> str:
+        """Name of the sending device."""
+        return self.route.source
+
+    @property
+    def target(self) -> str:
+        """Name of the receiving device."""
+        return self.route.target
 
     @property
     def received_bytes(self) -> float:

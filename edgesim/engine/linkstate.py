@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import fsum
+from typing import TYPE_CHECKING
 
 from edgesim.cluster import Link
 from edgesim.engine.clock import Alarm, Clock
 from edgesim.engine.fairshare import FairShare
+
+if TYPE_CHECKING:
+    from edgesim.engine.network import Route
 
 
 class LinkState:
@@ -20,18 +25,17 @@ class LinkState:
         "_cuts",
         "_share",
         "_watching",
-        "carried_bytes",
         "latency_s",
         "link",
         "pipe",
+        "routes",
         "startup_s",
     )
 
     def __init__(self, link: Link, share: FairShare, clock: Clock, changed: Callable[[], None]) -> None:
         self.link = link
         self.latency_s = link.latency_s
-        self.carried_bytes = 0.0
-        """Bytes of messages that crossed so far, lost ones included, in B."""
+        self.routes: list[Route] = []
         self.startup_s = 0.0
         """Time spent on start-ups of messages that this link's sender held it for, in s."""
         self._bases = [(0.0, link.bandwidth_Bps)]
@@ -46,6 +50,11 @@ class LinkState:
         if link.factor is not None:
             self._alarm = Alarm(clock, self._vary)
             self.pipe.on_first = self._watch
+
+    @property
+    def carried_bytes(self) -> float:
+        """Bytes of ended messages that crossed so far, lost ones included, in B."""
+        return fsum(route.carried_bytes for route in self.routes)
 
     @property
     def capacity_Bps(self) -> float:

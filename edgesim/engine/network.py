@@ -27,19 +27,24 @@ from edgesim.timeline import Tag, Timeline
 NO_TAG = Tag("message")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Route:
-    """The way from one device to another, ready for use."""
+    """The way from one device to another, ready for use; `links` is empty where there is none."""
 
+    source: str
+    target: str
+    name: str
     links: tuple[LinkState, ...]
     latency_s: float
     occupancy_s: float
     path: Path
     first: Path
-    name: str
-
-
-NO_ROUTE = Route(links=(), latency_s=0.0, occupancy_s=0.0, path=Path((), -1), first=Path((), -1), name="")
+    plain: bool
+    """True: bytes go at once, without latency or start-up."""
+    carried_bytes: float = 0.0
+    """Bytes that left the sender so far, in B."""
+    outdated: bool = False
+    """True: the network has changed since it was found."""
 
 
 class Network:
@@ -66,27 +71,35 @@ class Network:
 
         The event always succeeds; `flow.lost` tells whether it arrived. Raises ValueError for a negative size.
         """
-        flow = self._make(source, target, nbytes, tag)
-        if flow.phase != ENDED:
-            self._go(flow)
-        return flow
-
-    def _make(self, source: str, target: str, nbytes: float, tag: Tag) -> Flow:
         try:
             route = self._routes[source, target]
         except KeyError:
             route = self._find_route(source, target)
-        flow = Flow(self.clock, source, target, nbytes, tag, route)
-        if not nbytes >= 0.0:
-            raise ValueError(f"a message of {nbytes} B from {source} to {target}")
-        if route is None or (self._down and (source in self._down or target in self._down)):
-            self._lose(flow)
+        flow = Flow(self.clock, nbytes, tag, route)
+        if route.plain and nbytes > 0.0 and not self._down:
+            self._flow(flow)
         else:
-            flow.ready_s += route.latency_s
+            self._send_with_care(flow)
         return flow
 
+    def _make(self, source: str, target: str, nbytes: float, tag: Tag) -> Flow:
+        route = self._routes.get((source, target)) or self._find_route(source, target)
+        return Flow(self.clock, nbytes, tag, route)
+
+    def _send_with_care(self, flow: Flow) -> None:
+        if not flow.bytes >= 0.0:
+            raise ValueError(f"a message of {flow.bytes} B from {flow.source} to {flow.target}")
+        if self._refuses(flow):
+            self._lose(flow)
+        else:
+            self._go(flow)
+
+    def _refuses(self, flow: Flow) -> bool:
+        return not flow.route.links or flow.source in self._down or flow.target in self._down
+
     def _go(self, flow: Flow) -> None:
-        if flow.ready_s > self.clock._now:
+        """Start a flow when the latency of its route has passed since it was queued."""
+        if flow.queued_s + flow.route.latency_s > self.clock._now:
             self._wait(flow)
         else:
             self._start(flow)
@@ -104,21 +117,23 @@ class Network:
             self._lose(flow)
 
     def _find_route(self, source: str, target: str) -> Route:
-        names = self.cluster.route(source, target)
-        route = NO_ROUTE
-        if names:
-            links = tuple(self._link(name) for name in names)
-            first = links[0].link
-            latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
-            route = Route(
-                links=links,
-                latency_s=latency,
-                occupancy_s=first.occupancy_s,
-                path=self._share.path(link.pipe for link in links),
-                first=self._share.path((links[0].pipe,)),
-                name=">".join(names),
-            )
-        self._routes[source, target] = route
+        names = self.cluster.route(source, target) or ()
+        links = tuple(self._link(name) for name in names)
+        latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
+        occupancy = links[0].link.occupancy_s if links else 0.0
+        route = self._routes[source, target] = Route(
+            source=source,
+            target=target,
+            name=">".join(names),
+            links=links,
+            latency_s=latency,
+            occupancy_s=occupancy,
+            path=self._share.path(link.pipe for link in links),
+            first=self._share.path(link.pipe for link in links[:1]),
+            plain=bool(links) and latency == 0.0 and occupancy == 0.0,
+        )
+        for link in links:
+            link.routes.append(route)
         return route
 
     def _link(self, name: str) -> LinkState:
@@ -129,7 +144,7 @@ class Network:
 
     def _wait(self, flow: Flow) -> None:
         self._waiting[flow] = None
-        wake = Timeout(self.clock, flow.ready_s - self.clock._now)
+        wake = Timeout(self.clock, flow.queued_s + flow.route.latency_s - self.clock._now)
         wake.callbacks.append(lambda _event: self._waited(flow))
 
     def _waited(self, flow: Flow) -> None:
@@ -140,9 +155,9 @@ class Network:
     def _start(self, flow: Flow) -> None:
         """Take the sender's link: for the start-up first, if it has any."""
         route, now = flow.route, self.clock._now
-        flow.start_s = now
         if route.occupancy_s > 0.0 and (work := route.occupancy_s * route.links[0].capacity_Bps) > 0.0:
             flow.phase = STARTUP
+            flow.start_s = now
             flow.path = route.first
             route.links[0].startup_s += route.occupancy_s
             self._share.join(route.first, work, flow, now)
@@ -153,14 +168,16 @@ class Network:
 
     def _flow(self, flow: Flow) -> None:
         """Let the bytes go."""
-        flow.phase = BYTES
+        now = self.clock._now
+        if flow.start_s > now:
+            flow.start_s = now
         if flow.bytes > 0.0:
+            flow.phase = BYTES
             path = flow.path = flow.route.path
-            self._share.join(path, flow.bytes, flow, self.clock._now)
+            self._share.join(path, flow.bytes, flow, now)
             if not self._listed:
                 self._changed()
         else:
-            flow.path = None
             self._end(flow)
             self._fire_later(flow)
 
@@ -192,7 +209,6 @@ class Network:
         self._changed()
         for flow in pool.due(self.clock._now):
             if flow.phase == BYTES:
-                flow.path = None
                 self._end(flow)
                 callbacks, flow.callbacks = flow.callbacks, None
                 for callback in callbacks:
@@ -204,14 +220,27 @@ class Network:
         """Note a message that has arrived."""
         flow.phase = ENDED
         flow._value = flow
+        flow.path = None
         now = flow.end_s = self.clock._now
         size = flow.sent_bytes = flow.bytes
         route = flow.route
-        for link in route.links:
-            link.carried_bytes += size
+        route.carried_bytes += size
         if self._record is not None:
-            tail = (size, size, size, 0.0, flow.queued_s, flow.start_s, now, route.name)
-            self._record((flow.source, flow.target, flow.tag, *tail))
+            self._record(
+                (
+                    route.source,
+                    route.target,
+                    flow.tag,
+                    size,
+                    size,
+                    size,
+                    0.0,
+                    flow.queued_s,
+                    flow.start_s,
+                    now,
+                    route.name,
+                )
+            )
         if flow.stream is not None:
             flow.stream._next()
 
@@ -231,8 +260,8 @@ class Network:
         flow.end_s = now
         flow.lost = True
         flow.sent_bytes = sent = flow.bytes - rest
-        for link in flow.route.links:
-            link.carried_bytes += sent
+        flow.start_s = min(flow.start_s, now)
+        flow.route.carried_bytes += sent
         if self._record is not None:
             tail = (flow.bytes, sent, 0.0, sent, flow.queued_s, flow.start_s, now, flow.route.name)
             self._record((flow.source, flow.target, flow.tag, *tail))
@@ -263,11 +292,16 @@ class Network:
             if state in flow.route.links:
                 self.cancel(flow)
         self.cluster = self.cluster.without(name)
-        self._routes.clear()
+        self._forget_routes()
 
     def set_latency(self, name: str, latency_s: float) -> None:
         """Change a link's latency, in s, for messages sent from now on."""
         self._link(name).latency_s = latency_s
+        self._forget_routes()
+
+    def _forget_routes(self) -> None:
+        for route in self._routes.values():
+            route.outdated = True
         self._routes.clear()
 
     def link(self, name: str) -> LinkState:
@@ -277,7 +311,7 @@ class Network:
     def _in_flight(self) -> list[Flow]:
         flows = list(self._waiting)
         for path in self._share.paths.values():
-            flows.extend(entry[2] for entry in path.heap)
+            flows.extend(path.flows())
         return flows
 
 
@@ -299,17 +333,18 @@ class Stream:
     def send(self, nbytes: float, tag: Tag = NO_TAG) -> Flow:
         """Queue a message of `nbytes` B; return the event of its end."""
         flow = self._network._make(self.source, self.target, nbytes, tag)
-        if flow.phase != ENDED:
-            flow.stream = self
-            if self._current is None:
-                self._begin(flow)
-            else:
-                self._queue.append(flow)
+        flow.stream = self
+        if self._current is None:
+            self._begin(flow)
+        else:
+            self._queue.append(flow)
         return flow
 
     def _begin(self, flow: Flow) -> None:
         self._current = flow
-        self._network._go(flow)
+        if flow.route.outdated:
+            flow.route = self._network._find_route(self.source, self.target)
+        self._network._send_with_care(flow)
 
     def _next(self) -> None:
         self._current = None

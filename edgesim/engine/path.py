@@ -7,7 +7,7 @@ ends when `served` has grown by `size`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from heapq import heapify, heappush
+from heapq import heapify, heappop, heappush
 from itertools import count
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -38,7 +38,7 @@ class Path:
         "cap",
         "cap_beside",
         "count",
-        "heap",
+        "flow",
         "high_in",
         "high_key",
         "key",
@@ -50,17 +50,25 @@ class Path:
         "pool",
         "rate",
         "refit",
+        "rest",
         "served",
         "since",
         "state",
+        "target",
         "version",
     )
 
     def __init__(self, pipes: tuple[Pipe, ...], order: int) -> None:
         self.pipes = pipes
         self.order = order
-        self.heap: list[tuple[float, int, Any]] = []
         self.count = 0
+        """Number of flows."""
+        self.flow: Any = None
+        """The flow that ends first."""
+        self.target = inf
+        """The value of `served` at which it ends."""
+        self.rest: list[tuple[float, int, Any]] = []
+        """A heap of the others: most paths have one flow, and no need of it."""
         self.served = 0.0
         self.since = 0.0
         self.rate = 0.0
@@ -79,18 +87,42 @@ class Path:
 
     def push(self, target: float, flow: Any) -> None:
         """Add a flow that ends when `served` reaches `target`."""
-        heappush(self.heap, (target, next(_sequence), flow))
+        if not self.count:
+            self.target, self.flow = target, flow
+        elif target < self.target:
+            heappush(self.rest, (self.target, next(_sequence), self.flow))
+            self.target, self.flow = target, flow
+        else:
+            heappush(self.rest, (target, next(_sequence), flow))
         self.count += 1
+
+    def pop(self) -> Any:
+        """Take out the flow that ends first."""
+        flow = self.flow
+        self.count -= 1
+        if self.rest:
+            self.target, _, self.flow = heappop(self.rest)
+        else:
+            self.flow = None
+        return flow
 
     def take_out(self, flow: Any) -> float:
         """Remove a flow; return the bytes it had to go. `served` must be up to date."""
-        for index, entry in enumerate(self.heap):
+        if flow is self.flow:
+            target = self.target
+            self.pop()
+            return max(target - self.served, 0.0)
+        for index, entry in enumerate(self.rest):
             if entry[2] is flow:
-                del self.heap[index]
-                heapify(self.heap)
+                del self.rest[index]
+                heapify(self.rest)
                 self.count -= 1
                 return max(entry[0] - self.served, 0.0)
         raise ValueError("the flow is not on this path")
+
+    def flows(self) -> list[Any]:
+        """Return all flows, in no particular but a fixed order."""
+        return [self.flow, *(entry[2] for entry in self.rest)] if self.count else []
 
     def cap_without(self, hub: Pipe) -> float:
         """Return the least capacity on the path beside `hub`, in B/s."""

@@ -58,7 +58,8 @@ class Pool:
         self.capped_rate = 0.0
         self.capped_paths = 0
         self.keys: list[float] = []
-        self.buckets: dict[float, list[Path]] = {}
+        self.buckets: dict[float, Any] = {}
+        """Who ends at each of `keys`: a path, or a list of paths where several do."""
         self.low: list[tuple[float, int, Path]] = []
         self.high: list[tuple[float, int, Path]] = []
         self.agenda: list[tuple[float, int, int, Path]] = []
@@ -174,13 +175,19 @@ class Pool:
         if now > self.since:
             self._advance(now)
         if path.state == LEVEL:
-            if not path.count:
-                path.offset = -self.served
-            target = self.served + path.offset + size
-            path.push(target, flow)
-            self.level_flows += 1
-            if path.heap[0][0] == target:
+            served = self.served
+            if path.count:
+                target = served + path.offset + size
+                path.push(target, flow)
+                if path.flow is flow:
+                    self._file(path)
+            else:
+                path.offset = -served
+                path.target = size
+                path.flow = flow
+                path.count = 1
                 self._file(path)
+            self.level_flows += 1
             if path.cap != inf:
                 self._watch_low(path)
         else:
@@ -230,7 +237,8 @@ class Pool:
         keys, served = self.keys, self.served
         while keys and keys[0] <= served:
             key = heappop(keys)
-            for path in self.buckets.pop(key):
+            bucket = self.buckets.pop(key)
+            for path in bucket if type(bucket) is list else (bucket,):
                 if path.key == key and path.pool is self:
                     self._end_level(path, key, done)
         agenda = self.agenda
@@ -241,26 +249,23 @@ class Pool:
         return done
 
     def _end_level(self, path: Path, key: float, done: list[Any]) -> None:
-        heap, offset = path.heap, path.offset
-        while heap and heap[0][0] - offset <= key:
-            done.append(heappop(heap)[2])
-            path.count -= 1
+        offset = path.offset
+        while path.count and path.target - offset <= key:
+            done.append(path.pop())
             self.level_flows -= 1
-        if heap:
+        if path.count:
             self._file(path)
         else:
             path.key = None
             self.idle.append(path)
 
     def _end_fixed(self, path: Path, now: float, done: list[Any]) -> None:
-        heap = path.heap
-        path.served = heap[0][0]
+        served = path.served = path.target
         path.since = now
-        while heap and heap[0][0] <= path.served:
-            done.append(heappop(heap)[2])
-            path.count -= 1
+        while path.count and path.target <= served:
+            done.append(path.pop())
         self._mark_refit(path)
-        if not heap:
+        if not path.count:
             self.idle.append(path)
 
     # --- rates ------------------------------------------------------------------------------------------
@@ -290,12 +295,19 @@ class Pool:
 
     def _next_level(self, now: float) -> None:
         keys = self.keys
-        while keys and not any(path.key == keys[0] and path.pool is self for path in self.buckets[keys[0]]):
+        while keys and not self._awaited(keys[0]):
             del self.buckets[heappop(keys)]
         if keys and self.rate > 0.0:
             self.level_at = now + max(keys[0] - self.served, 0.0) / self.rate
         else:
             self.level_at = inf
+
+    def _awaited(self, key: float) -> bool:
+        """Tell whether a flow really ends at that value of `served`; paths may have moved on since."""
+        bucket = self.buckets[key]
+        if type(bucket) is list:
+            return any(path.key == key and path.pool is self for path in bucket)
+        return bucket.key == key and bucket.pool is self
 
     def _balance(self, now: float) -> None:
         """Find the level: every path gets it, but for those whose own links cap them below it."""
@@ -391,20 +403,20 @@ class Pool:
 
     def _file(self, path: Path) -> None:
         """Note when, in virtual time, a level path's next flow ends."""
-        key = path.heap[0][0] - path.offset
-        path.key = key
-        bucket = self.buckets.get(key)
-        if bucket is None:
-            self.buckets[key] = [path]
+        key = path.key = path.target - path.offset
+        bucket = self.buckets.setdefault(key, path)
+        if bucket is path:
             heappush(self.keys, key)
-        else:
+        elif type(bucket) is list:
             bucket.append(path)
+        else:
+            self.buckets[key] = [bucket, path]
 
     def _plan(self, path: Path, now: float) -> None:
         """Note when a fixed-rate path's next flow ends."""
         path.version += 1
         if path.count and path.rate > 0.0:
-            end = now + max(path.heap[0][0] - path.served, 0.0) / path.rate
+            end = now + max(path.target - path.served, 0.0) / path.rate
             heappush(self.agenda, (end, path.order, path.version, path))
 
     def _mark_refit(self, path: Path) -> None:
