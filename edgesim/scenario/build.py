@@ -24,9 +24,6 @@ from edgesim.scenario.series_section import (
 from edgesim.scenario.topologies import Wire, expand_links, link_names, wires
 from edgesim.timeseries import Series, constant
 
-CSV_BYTES = 1 / 8
-"""What a value of 1 means in a csv of bandwidths without `unit`: 1 bit/s, in B/s."""
-
 
 def cluster(scenario: Scenario) -> Cluster:
     """Return the devices, links and hops of a scenario that `check` has passed.
@@ -238,7 +235,7 @@ def series(scenario: Scenario, declared: ShareValues | ShareFile | BandwidthValu
     )
     if isinstance(declared, ShareFile) or declared.format in ("mahimahi", "pensieve"):
         return read
-    unit = declared.unit or (CSV_BYTES if declared.format == "csv" else 1.0)
+    unit = declared.unit or 1.0  # check asks for it
     return Series(
         times_s=read.times_s, values=tuple(value * unit for value in read.values), period_s=read.period_s
     )

@@ -2,10 +2,99 @@
 
 from __future__ import annotations
 
-from edgesim.errors import Problem
+import json
+from dataclasses import replace
+from typing import Any
+
+from edgesim.errors import Problem, ScenarioError
+from edgesim.scenario.check_devices import check_devices, check_workload
+from edgesim.scenario.check_events import check_events, check_stop, check_training
+from edgesim.scenario.check_network import check_network, check_reachable
+from edgesim.scenario.document import Document
+from edgesim.scenario.fields import shown
+from edgesim.scenario.finding import Finding
 from edgesim.scenario.model import Scenario
+from edgesim.scenario.paths import PathError, find, put
+
+MAX_ALTERNATIVES = 10_000
+_FIXED = ("compare", "version", "name", "description")
 
 
 def check(scenario: Scenario) -> list[Problem]:
-    """Return every problem of meaning, in the order of the file; an empty list means the scenario can run."""
-    return []
+    """Return every problem of meaning, in the order of the file; an empty list means the scenario can run.
+
+    Reads the files that the scenario names. Needs neither torch nor simpy. What only a model built in torch
+    can tell (an unknown model, an input that does not fit) is found when the workload is made.
+    """
+    finding = Finding(scenario)
+    check_stop(finding)
+    if check_devices(finding):
+        trains = check_training(finding)
+        sound = check_network(finding)
+        check_workload(finding)
+        if trains and sound:
+            check_reachable(finding)
+        check_events(finding, sound=sound)
+    if scenario.compare is not None:
+        _compare(finding)
+    return sorted(finding.problems, key=lambda problem: (problem.line, problem.column))
+
+
+def _compare(finding: Finding) -> None:
+    """Note alternatives that lead nowhere, or to a scenario with problems of its own."""
+    base = {(problem.where, problem.message) for problem in finding.problems}
+    data = finding.scenario.to_data()
+    data.pop("compare")
+    count = 1
+    for axis, values in (finding.scenario.compare or {}).items():
+        count *= max(len(values), 1)
+        if not values:
+            finding.say("has no alternatives; list at least one", "compare", axis)
+        _twice(finding, axis, values)
+        try:
+            path = find(data, axis)
+        except PathError as error:
+            finding.say(str(error), "compare", axis, key=True)
+            continue
+        if path[0] in _FIXED:
+            finding.say(
+                f"{path[0]!r} cannot be compared; name a setting of the experiment", "compare", axis, key=True
+            )
+            continue
+        for index, value in enumerate(values):
+            finding.problems += _alternative(finding, axis, index, value, base)
+    if count > MAX_ALTERNATIVES:
+        finding.say(
+            f"{count} combinations are more than {MAX_ALTERNATIVES}; shorten an axis", "compare", key=True
+        )
+
+
+def _twice(finding: Finding, axis: str, values: tuple[Any, ...]) -> None:
+    seen: set[str] = set()
+    for index, value in enumerate(values):
+        text = json.dumps(value, sort_keys=True, default=str)
+        if text in seen:
+            finding.no_effect(f"{shown(value)} is there twice; remove one", "compare", axis, index)
+        seen.add(text)
+
+
+def _alternative(
+    finding: Finding, axis: str, index: int, value: Any, base: set[tuple[str, str]]
+) -> list[Problem]:
+    """Return the problems that a scenario has only because of one alternative, at the alternative's place."""
+    here = finding.document.problem(("compare", axis, index), "")
+    data = finding.scenario.to_data()
+    data.pop("compare")
+    try:
+        put(data, find(data, axis), value)
+        changed = Scenario.of(Document(file=finding.document.file, data=data, base=finding.document.base))
+        problems = tuple(check(changed))
+    except PathError as error:
+        return [replace(here, message=str(error))]
+    except ScenarioError as error:
+        problems = error.problems
+    return [
+        replace(here, message=f"with {shown(value)}, {problem.where}: {problem.message}")
+        for problem in problems
+        if (problem.where, problem.message) not in base
+    ]

@@ -57,7 +57,7 @@ class Event(Section):
     link: Text | None = Field(default=None, examples=["pi-1.up"])
     """The link it happens to."""
     links: tuple[Text, ...] | None = Field(default=None, min_length=1, examples=[["pi-1.up", "pi-1.down"]])
-    """The links it happens to; `pi-1` stands for both its directions, a group for the links of its devices."""
+    """The links it happens to; `pi-1` stands for both its directions, a group for those of its devices."""
     crash: Outage | None = Field(default=None, examples=[{"for": "60 s"}])
     """The device loses its running work and its memory, for a time, or (`crash: {}`) for good."""
     slow: SlowTo | None = Field(default=None, examples=[{"to": 0.5, "for": "20 s"}])

@@ -64,7 +64,7 @@ def _problem(item: dict[str, Any], document: Document, model: type[BaseModel]) -
     path: Path_ = tuple(part for part in loc if not _is_tag(part) and part != "[key]")
     kind, value, context = item["type"], item["input"], item.get("ctx", {})
     if kind == "extra_forbidden":
-        known = [name for name in _keys(model, loc[:-1])]
+        known = _keys(model, loc[:-1])
         return document.problem(path, f"unknown key; {did_you_mean(path[-1], known)}", key=True)
     if kind == "missing":
         return document.problem(path, f"is missing; {_example(model, loc)}")

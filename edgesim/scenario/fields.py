@@ -1,4 +1,4 @@
-"""What every section of a scenario is made of: the base model, quantities with units, plain numbers, names."""
+"""What every section of a scenario is made of: base model, quantities with units, plain numbers, names."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from edgesim.scenario.workload_section import Workload
 
 
 class Scenario(Section):
-    """An experiment: what is trained, on which devices, over which network, by which method, and what happens.
+    """An experiment: what is trained, on which devices, over which network, how, and what happens.
 
     Raises `ScenarioError` with every problem of form; `edgesim.scenario.check` finds those of meaning.
 

@@ -31,7 +31,7 @@ class Names:
                 self.devices.setdefault(name, device)
 
     def expand(self, names: Iterable[str]) -> tuple[str, ...]:
-        """Return the devices that names of devices and groups stand for, each once; unknown names fall out."""
+        """Return the devices that names of devices and groups stand for, each once, without unknown names."""
         found: dict[str, None] = {}
         for name in names:
             if name in self.groups:
@@ -40,10 +40,13 @@ class Names:
                 found[name] = None
         return tuple(found)
 
+    def known_devices(self) -> list[str]:
+        """Return the names of devices, at most 1000 of them: enough to find a misspelt one among."""
+        return [name for name, _ in zip(self.devices, range(1000), strict=False)]
+
     def known(self) -> list[str]:
-        """Return all names that may be written, groups first, at most 1000 of them."""
-        known = [*self.groups, *(name for name, _ in zip(self.devices, range(1000), strict=False))]
-        return known[:1000]
+        """Return the names that may be written where a list of devices is due."""
+        return [*self.groups, *self.known_devices()][:1000]
 
 
 def names_of(scenario: Scenario) -> Names:

@@ -79,8 +79,8 @@ class Network(LinkSettings):
     devices: dict[Name, AccessLink] | None = Field(
         default=None, examples=[{"server": {"bandwidth": "1 Gbit/s"}}]
     )
-    """Settings of the own link of a device or group, where they differ: in a star and a wifi the link to the
-    middle, in a tree the link to the parent."""
+    """Settings of the own link of a device or group, where they differ: in a star the link to the middle,
+    in a tree the link to the parent."""
     links: tuple[NamedLink, ...] | None = Field(
         default=None, min_length=1, examples=[[{"from": "pi", "to": "server"}]]
     )

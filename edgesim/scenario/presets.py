@@ -2,9 +2,9 @@
 
 `measured`: somebody ran it and published the reading; `published`: the maker's specification; `assumed`: our
 judgement, with its reason. `compute_flops` is what training reaches, not the peak: nobody publishes it, so it
-is assumed throughout, from a measured Linpack (CPUs) or a share of the published peak (GPUs). Measure a device
-of yours with `edgesim profile` and give `speed` or `compute` instead. Memory is the physical one: the
-operating system's part is not taken off.
+is assumed throughout, from a measured Linpack (CPUs) or a share of the published peak (GPUs). Measure your
+own device with `edgesim profile` and give `speed` or `compute` instead. Memory is the physical one: the part of
+the operating system is not taken off.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ PRESETS: dict[str, Preset] = {
 
 
 def rows() -> list[dict[str, str]]:
-    """Return every figure of every preset as a row for a table: preset, title, figure, value, status, source."""
+    """Return each figure as a row for a table: preset, title, figure, value, status, source."""
     return [
         {
             "preset": name,

@@ -1,4 +1,4 @@
-"""The scenario language as a draft-07 JSON Schema, so that editors complete and check a scenario as it is typed.
+"""The scenario language as a draft-07 JSON Schema: editors complete and check a scenario as it is typed.
 
 pydantic writes 2020-12; the YAML language server reads draft-07. The differences that occur are few:
 `$defs`, `prefixItems`, and siblings of `$ref`, which draft-07 ignores.
@@ -17,8 +17,8 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 def json_schema() -> dict[str, Any]:
     """Return the draft-07 schema of a scenario file."""
     modern = Scenario.model_json_schema(by_alias=True, mode="validation", union_format="any_of")
-    schema = _draft07(modern)
-    schema = {"$schema": DRAFT, "title": "edgesim scenario", **schema, "title": "edgesim scenario"}
+    schema: dict[str, Any] = _draft07(modern)
+    schema = {"$schema": DRAFT} | schema | {"title": "edgesim scenario"}
     preset = schema["definitions"]["Device"]["properties"]["preset"]
     preset["anyOf"] = [{"type": "string", "enum": list(PRESETS)}, {"type": "null"}]
     return schema

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from edgesim.timeseries import Series
@@ -76,7 +77,7 @@ def simgrid(lines: list[str]) -> Series:
     15.0
     """
     loop: float | None = None
-    kept = []
+    kept: list[str] = []
     for line in lines:
         words = line.split()
         if words and words[0].upper() in ("LOOPAFTER", "PERIODICITY"):
@@ -185,7 +186,7 @@ def _series(rows: list[tuple[int, float, float]], period_s: float | None) -> Ser
         raise SeriesError("1: has no values; write a time and a value in each line")
     if rows[0][1] > 0:
         rows = [(rows[0][0], 0.0, rows[0][2]), *rows]
-    for (_, before, _), (line, time, _) in zip(rows, rows[1:], strict=False):
+    for (_, before, _), (line, time, _) in pairwise(rows):
         if time <= before:
             raise SeriesError(f"{line}: times must rise, got {time:g} s after {before:g} s")
     last = rows[-1][1]

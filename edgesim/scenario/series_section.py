@@ -58,7 +58,7 @@ class BandwidthFile(Section):
     """`csv`: lines `time_s,value`; `mahimahi`: a millisecond a line, one 1500-byte packet each, repeated;
     `pensieve`: lines `time_s Mbit/s`, repeated; `simgrid`: lines `time value`, with LOOPAFTER."""
     unit: Bandwidth | None = Field(default=None, examples=["1 Mbit/s"])
-    """What a value of 1 in a csv or simgrid file means; without it a value is in bit/s for csv, B/s for simgrid."""
+    """What a value of 1 in a csv or simgrid file means; they need it."""
     window: Duration | None = Field(default=None, examples=["500 ms"])
     """Length over which the packets of a mahimahi file are counted; 1 s without it."""
     repeat: Duration | None = None

@@ -7,7 +7,7 @@ N devices.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import NamedTuple
 
 from edgesim.scenario.model import Scenario
@@ -111,7 +111,7 @@ def _pair(scenario: Scenario, source: str, target: str) -> Wire:
 
 def _chain(scenario: Scenario, names: Names) -> Iterator[Wire]:
     order = tuple(names.devices)
-    for source, target in zip(order, order[1:], strict=False):
+    for source, target in pairwise(order):
         yield _pair(scenario, source, target)
 
 

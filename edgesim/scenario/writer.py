@@ -15,7 +15,7 @@ SCHEMA_FILE = Path(__file__).with_name("schema.json")
 _FILE_KEYS = ("file", "profile")
 
 
-def to_yaml(scenario: Scenario, data: dict[str, Any] | None = None) -> str:
+def to_yaml(scenario: Scenario, data: Any = None) -> str:
     """Return YAML text that loads to an equal scenario."""
     from io import StringIO
 
@@ -62,9 +62,10 @@ def _move_files(value: Any, scenario: Scenario, folder: Path) -> None:
 
 def to_html(scenario: Scenario) -> str:
     """Return a small table for a notebook: the name and each section as YAML."""
+    left = "style='text-align:left;vertical-align:top'"
     rows = "".join(
-        f"<tr><th style='text-align:left;vertical-align:top'>{html.escape(key)}</th>"
-        f"<td style='text-align:left'><pre style='margin:0'>{html.escape(_short(scenario, value))}</pre></td></tr>"
+        f"<tr><th {left}>{html.escape(key)}</th><td {left}>"
+        f"<pre style='margin:0'>{html.escape(_short(scenario, value))}</pre></td></tr>"
         for key, value in scenario.to_data().items()
     )
     return f"<table>{rows}</table>"

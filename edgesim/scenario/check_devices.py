@@ -1,0 +1,160 @@
+"""Checks of the `devices` and `workload` sections."""
+
+from __future__ import annotations
+
+from edgesim.errors import ProfileError
+from edgesim.scenario.build import overridden
+from edgesim.scenario.check_series import check_series
+from edgesim.scenario.device_section import Device
+from edgesim.scenario.explain import did_you_mean
+from edgesim.scenario.finding import Finding
+from edgesim.scenario.names import members
+from edgesim.scenario.presets import PRESETS
+from edgesim.units import DATA, show
+from edgesim.workload import Workload
+
+MAX_DEVICES = 1_000_000
+
+
+def check_devices(finding: Finding) -> bool:
+    """Note what is wrong with the devices; return whether their names can be relied on."""
+    scenario = finding.scenario
+    total = sum(device.count or 1 for device in scenario.devices)
+    if total > MAX_DEVICES:
+        finding.say(f"{total} devices are more than {MAX_DEVICES}; lower a `count`", "devices", key=True)
+        return False
+    taken: dict[str, str] = {}
+    for index, device in enumerate(scenario.devices):
+        _name(finding, device, index, taken)
+        _compute(finding, device, index)
+        if device.power is not None and device.power.idle > device.power.busy:
+            finding.say("must not be above the busy power; swap the two", "devices", index, "power", "idle")
+        check_series(finding, device.availability, ("devices", index, "availability"))
+    return True
+
+
+def _name(finding: Finding, device: Device, index: int, taken: dict[str, str]) -> None:
+    names = members(device)
+    for name in {device.name: None, **dict.fromkeys(names)}:
+        if name in taken:
+            other = f"{taken[name]!r} has it already"
+            finding.say(
+                f"the name {name!r} must be unique, but {other}; rename one", "devices", index, "name"
+            )
+            break
+    taken.update(dict.fromkeys((device.name, *names), device.name))
+
+
+def _compute(finding: Finding, device: Device, index: int) -> None:
+    if device.preset is not None and device.preset not in PRESETS:
+        remedy = did_you_mean(device.preset, list(PRESETS), many=20)
+        finding.say(f"unknown preset {device.preset!r}; {remedy}", "devices", index, "preset")
+    if device.preset is None and device.speed is None and device.compute is None:
+        message = "needs one of `preset`, `speed` and `compute`; write for example `preset: raspberry-pi-4`"
+        finding.say(message, "devices", index)
+    if device.speed is not None and device.compute is not None:
+        finding.say(
+            "`speed` and `compute` exclude each other; keep one", "devices", index, "compute", key=True
+        )
+    if device.memory_bandwidth is not None and device.speed is not None:
+        why = "with `speed`, layers take their profiled time; remove it, or give `compute`"
+        finding.no_effect(why, "devices", index, "memory_bandwidth")
+    if device.preset in PRESETS and all(
+        overridden(device, field) for field in PRESETS[device.preset].figures
+    ):
+        finding.no_effect("every figure of it is given here; remove it", "devices", index, "preset")
+
+
+def check_workload(finding: Finding) -> None:
+    """Note what is wrong with the workload, and which device cannot hold its model."""
+    workload, timing = finding.scenario.workload, finding.scenario.workload.resolved_timing
+    if workload.model is None and workload.profile is None:
+        finding.say("needs a `model` or a `profile`; write for example `model: lenet`", "workload")
+    elif timing == "profile" and workload.profile is None:
+        message = "is missing, and timing is `profile`; make one with `edgesim profile`, or choose `measured`"
+        finding.say(message, "workload", "profile")
+    elif timing != "profile" and workload.model is None:
+        finding.say(
+            f"is missing, and timing is `{timing}`; name the model, for example `model: lenet`",
+            "workload",
+            "model",
+        )
+    elif timing != "profile" and workload.profile is not None:
+        finding.no_effect(f"timing is `{timing}`; remove one of the two", "workload", "profile")
+    elif timing == "profile":
+        _profile(finding)
+    if workload.model is not None and ":" in workload.model and not _importable(workload.model):
+        message = f"must be a name of the zoo or `package.module:callable`, got {workload.model!r}"
+        finding.say(message, "workload", "model")
+    if timing == "live" and not any(finding.names.devices[name].speed for name in _trained(finding)):
+        why = "every device that trains is timed from its `compute`; give one a `speed`"
+        finding.no_effect(why, "workload", "timing")
+
+
+def _importable(name: str) -> bool:
+    module, _, attribute = name.partition(":")
+    return all(part.isidentifier() for part in (*module.split("."), *attribute.split(".")))
+
+
+def _trained(finding: Finding) -> list[str]:
+    names = (*finding.workers, finding.scenario.training.server)
+    return [name for name in names if name in finding.names.devices]
+
+
+def _profile(finding: Finding) -> None:
+    from edgesim import workload_file
+
+    stated = finding.scenario.workload
+    assert stated.profile is not None
+    try:
+        saved = workload_file.load(finding.scenario.resolve(stated.profile))
+    except (ProfileError, OSError, ValueError) as error:
+        finding.say(str(error), "workload", "profile")
+        return
+    agreed = {
+        "model": (stated.model, saved.model),
+        "input": (stated.input, tuple(saved.input_shape)),
+        "batch_size": (stated.batch_size, saved.batch_size),
+        "dtype": (stated.dtype, saved.dtype),
+    }
+    for key, (ours, theirs) in agreed.items():
+        if ours is not None and ours != theirs:
+            shown = list(theirs) if isinstance(theirs, tuple) else theirs
+            message = f"the profile was made with {shown}; remove it, or profile the model again"
+            finding.say(message, "workload", key)
+    _memory(finding, saved)
+
+
+def _memory(finding: Finding, saved: Workload) -> None:
+    """Note each entry of `devices` that cannot hold what it trains or serves.
+
+    The server holds the parameters and the sum of the gradients, and under `drop` a gradient a worker.
+    """
+    training = finding.scenario.training
+    server = training.server
+    copies = 2 + (len(finding.workers) if training.on_crash == "drop" else 0)
+    entries = {id(device): index for index, device in enumerate(finding.scenario.devices)}
+    needs = [(name, saved.memory_bytes(), "training needs") for name in finding.workers]
+    needs.append((server, copies * saved.parameter_bytes, "parameters and gradients need"))
+    said: set[int] = set()
+    for name, need, words in needs:
+        device = finding.names.devices.get(name)
+        if device is None or id(device) in said:
+            continue
+        memory, source = device.memory, "it has"
+        if memory is None and device.preset in PRESETS:
+            memory, source = PRESETS[device.preset].figures["memory_bytes"].value, "its preset has"
+        if memory is not None and need > memory:
+            said.add(id(device))
+            key = "memory" if device.memory is not None else "preset"
+            message = (
+                f"cannot hold {saved.model}: {words} {_size(need)}, {source} {_size(memory)}; "
+                "give it more memory, or a smaller batch or model"
+            )
+            finding.say(message, "devices", entries[id(device)], key)
+
+
+def _size(nbytes: float) -> str:
+    if nbytes == int(nbytes) and nbytes % 2**20 == 0:
+        return show(nbytes, DATA)
+    return f"{nbytes / 2**20:.1f} MiB"
