@@ -8,17 +8,17 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from statistics import median
 from typing import Any
 
 from edgesim.cluster import Cluster, Device
+from edgesim.report.activity import activities, hidden_share
+from edgesim.report.explain import explain
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
+from edgesim.report.iterations import iteration_ends, iteration_times, typical
 from edgesim.report.tables import Tables
 
-ITERATION = "iteration"
-"""Kind of the mark that ends an iteration."""
 PACKAGES = ("edgesim", "simpy", "torch", "numpy", "pandas", "pyarrow")
 
 
@@ -28,11 +28,12 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
     `iteration_s.steady` is the median of the later half of the iterations (of n, the last ceil(n/2)): the
     earlier half is the warm-up. `waiting_s` of a device is the time it was up and ran no task, whether
     its data was on the way or it waited for others: busy + waiting + down = `simulated_s`. `utilisation` of
-    a link is the bytes it carried over those it could have carried in the run.
+    a link is the bytes it carried over those it could have carried in the run. `overlap` is the share of the
+    workers' transfer time that was hidden under their compute; it and `explanation` are taken from a typical
+    iteration, see `iterations.typical`.
     """
-    ends = iteration_ends(tables, facts.server)
-    times = iteration_times(ends)
-    return {
+    times = iteration_times(iteration_ends(tables, facts.server))
+    found: dict[str, Any] = {
         "scenario": facts.scenario,
         "scenario_sha256": hashlib.sha256(facts.scenario_text.encode()).hexdigest(),
         "seed": facts.seed,
@@ -51,6 +52,7 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
             for worker, phases in facts.plans.items()
         },
         **traffic(tables),
+        "overlap": overlap(tables, facts.server),
         "devices": {
             name: device_summary(device, facts.devices.get(name, DeviceFacts()), facts.simulated_s)
             for name, device in cluster.devices.items()
@@ -62,46 +64,25 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
         "assumed": assumed(cluster.devices.values(), facts.assumed),
         "wall_s": facts.wall_s,
     }
-
-
-def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
-    """Return the end of each iteration, in s, from the `iteration` marks (of the server, where given)."""
-    return [
-        time_s
-        for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind")
-        if kind == ITERATION and server in (None, subject)
-    ]
-
-
-def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
-    """Return the keys `iterations` and `iteration_s` for iterations that end at these times.
-
-    The first one starts at 0. `p95` is the nearest rank; all are None before the first iteration ended.
-
-    >>> iteration_times([4.0, 6.0, 8.0])["iteration_s"]
-    {'mean': 2.6666666666666665, 'median': 2.0, 'p95': 4.0, 'steady': 2.0}
-    """
-    lengths = [end - start for start, end in zip((0.0, *ends_s), ends_s, strict=False)]
-    if not lengths:
-        return {"iterations": 0, "iteration_s": dict.fromkeys(("mean", "median", "p95", "steady"))}
-    ranked = sorted(lengths)
-    return {
-        "iterations": len(lengths),
-        "iteration_s": {
-            "mean": math.fsum(lengths) / len(lengths),
-            "median": median(lengths),
-            "p95": ranked[math.ceil(0.95 * len(ranked)) - 1],
-            "steady": median(lengths[len(lengths) // 2 :]),
-        },
-    }
+    found["explanation"] = explain(tables, found)
+    return found
 
 
 def traffic(tables: Tables) -> dict[str, float]:
-    """Return the bytes of all messages that ended: sent = received + lost."""
-    return {
+    """Return the number of all messages that ended and their bytes: sent = received + lost."""
+    return {"messages": tables.transfers.num_rows} | {
         f"bytes_{what}": math.fsum(tables.transfers.column(f"{what}_bytes").to_pylist())
         for what in ("sent", "received", "lost")
     }
+
+
+def overlap(tables: Tables, server: str | None) -> float | None:
+    """Return the share of the workers' transfer time that their own compute hid, in a typical iteration."""
+    one = typical(tables, server)
+    if one is None:
+        return None
+    everyone = activities(tables, one.start_s, one.end_s)
+    return hidden_share(did for name, did in everyone.items() if name != server)
 
 
 def device_summary(device: Device, facts: DeviceFacts, simulated_s: float) -> dict[str, float | None]:

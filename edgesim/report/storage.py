@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesim.errors import EdgesimError
-from edgesim.report.metrics import ITERATION, iteration_times
+from edgesim.report.iterations import ITERATION, iteration_times
 from edgesim.report.tables import TABLES, Fingerprint, Tables, schema, table
 from edgesim.timeline import Timeline
 

@@ -1,0 +1,123 @@
+"""Alternatives side by side: iteration times as bars, and typical iterations on one time axis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from edgesim.report.activity import activities
+from edgesim.report.drawing import draw
+from edgesim.report.figures import Picture, longest
+from edgesim.report.iterations import Iteration, typical
+from edgesim.report.numbers import duration, figures, time_unit
+from edgesim.report.tables import Tables
+from edgesim.report.view import Window, choose_devices, lay_out
+
+PANELS, DEVICES = 4, 6
+"""Most timelines, and most devices in each: the server, the stragglers, then the first ones."""
+BAR, UNIT, PANEL_GAP = 0.32, 0.2, 0.42
+"""Heights in inches of a bar, of a compute lane, and between timelines."""
+
+Alternative = tuple[str, Mapping[str, Any], Tables]
+"""(name, summary, rows)."""
+
+
+def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 12.0) -> Picture:
+    """Return the figure of a comparison; `width` is in inches, the height grows with the runs.
+
+    Timelines are those of the first four alternatives, each of its typical iteration from its start, all
+    on one time axis, of the same devices.
+    """
+    panels = [(run, one) for run in runs if (one := typical(run[2], run[1].get("server")))][:PANELS]
+    devices = _devices(panels)
+    longest_s = max((one.end_s - one.start_s for _, one in panels), default=1.0)
+    layouts = [lay_out(run[2], devices, Window(start_s=one.start_s, end_s=one.end_s)) for run, one in panels]
+    heights = [layout.height * UNIT for layout in layouts]
+    bars = BAR * max(len(runs), 1)
+    left, right, top, middle, bottom = (
+        0.4 + 0.085 * longest([*devices, *(run[0] for run in runs)]),
+        0.9,
+        0.55,
+        1.0,
+        0.5,
+    )
+    height = top + bars + middle + sum(heights) + PANEL_GAP * max(len(panels) - 1, 0) + bottom
+    picture = Picture(figsize=(width, height))
+    FigureCanvasAgg(picture)
+
+    def axes_at(down: float, tall: float) -> Axes:
+        box = (left / width, 1 - (down + tall) / height, (width - left - right) / width, tall / height)
+        return picture.add_axes(box)
+
+    picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
+    _bars(axes_at(top, bars), runs)
+    down, handles = top + bars + middle, dict[str, Any]()
+    for (run, one), layout, tall in zip(panels, layouts, heights, strict=True):
+        axes = axes_at(down, tall)
+        window = Window(start_s=one.start_s, end_s=one.start_s + longest_s)
+        drawn = draw(
+            axes, run[2], layout, window, server=run[1].get("server"), quiet=True, origin_s=one.start_s
+        )
+        handles |= {handle.get_label(): handle for handle in drawn}
+        axes.set_title(run[0], loc="left", fontsize=9, pad=3)
+        if run is not panels[-1][0]:
+            axes.set_xlabel("")
+        down += tall + PANEL_GAP
+    if handles:
+        picture.legend(
+            handles=list(handles.values()), loc="upper left", ncols=10, frameon=False, fontsize=8,
+            bbox_to_anchor=(left / width, 1 - (top + bars + 0.4) / height), borderaxespad=0.0,
+        )  # fmt: skip
+    return picture
+
+
+def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]:
+    """Return the devices to show: all of few; of many the server, each run's straggler, the first ones."""
+    if not panels:
+        return ()
+    (_, summary, tables), _ = panels[0]
+    server = summary.get("server")
+    everybody = choose_devices(tables, tuple(summary.get("devices") or ()), server)
+    if len(everybody) <= DEVICES:
+        return everybody
+    wanted = dict.fromkeys([server] if server in everybody else [])
+    for run, one in panels:
+        did = activities(run[2], one.start_s, one.end_s)
+        workers = [name for name in everybody if name in did and name != server]
+        if workers:
+            wanted[max(workers, key=lambda name: did[name].end_s)] = None
+    wanted.update(dict.fromkeys(everybody))
+    chosen = list(wanted)[:DEVICES]
+    return tuple(name for name in everybody if name in chosen)
+
+
+def _bars(axes: Axes, runs: Sequence[Alternative]) -> None:
+    """Draw the steady iteration of each run, a black line at its lower bound, its figures beside it."""
+    steady = [(run[1].get("iteration_s") or {}).get("steady") or 0.0 for run in runs]
+    length_s, unit = time_unit(max(steady, default=1.0) or 1.0)
+    best = min((value for value in steady if value > 0.0), default=0.0)
+    for place, (run, value) in enumerate(zip(runs, steady, strict=True)):
+        axes.barh(place, value / length_s, height=0.7, color="#0072B2" if value == best else "#56B4E9", lw=0)
+        bounds = run[1].get("bounds") or {}
+        text = duration(value) if value else "no iteration"
+        if bound := bounds.get("iteration_s"):
+            axes.plot([bound / length_s] * 2, [place - 0.42, place + 0.42], color="black", lw=2.0)
+            text += f"  ({figures(bounds['ratio'])} x bound)" if bounds.get("ratio") else ""
+        beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(text, (value / length_s, place), fontsize=8, **beside)
+    axes.set_yticks(range(len(runs)), [run[0] for run in runs], fontsize=9)
+    axes.set_ylim(len(runs) - 0.4, -0.6)
+    axes.set_xlim(0.0, 1.12 * max(steady, default=1.0) / length_s or 1.0)
+    axes.xaxis.set_major_locator(MaxNLocator(8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.6g}"))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(
+        f"steady iteration ({unit}){'; black line: lower bound' if axes.lines else ''}", fontsize=9
+    )
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,277 @@
+"""Drawing a laid-out timeline into axes: bars, labels that fit, faults, a time axis that suits.
+
+Shapes: B bars.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from edgesim.report.iterations import iteration_ends
+from edgesim.report.numbers import duration, time_unit
+from edgesim.report.palette import OTHER_SIGN, SIGNS, colours, text_colour
+from edgesim.report.tables import Tables
+from edgesim.report.view import QUIET_MARKS, Group, Layout, Window, downtimes
+
+LABEL_LIMIT = 3000
+"""Most labels drawn; the widest bars get theirs."""
+SMALLEST = 5.0
+"""Smallest text in a bar, in points."""
+LANE_NAMES_UP_TO = 12
+"""With more devices the lanes are not named one by one."""
+
+
+def draw(
+    axes: Axes,
+    tables: Tables,
+    layout: Layout,
+    window: Window,
+    *,
+    server: str | None = None,
+    quiet: bool = False,
+    origin_s: float | None = None,
+) -> list[Any]:
+    """Draw a layout into axes and return the handles of its legend.
+
+    `quiet` leaves out the names of lanes; with `origin_s` the time axis counts from there.
+    """
+    axes.set_xlim(window.start_s, window.end_s)
+    axes.set_ylim(layout.height + 0.2, -0.2)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    _name_devices(axes, layout, quiet or len(layout.groups) > LANE_NAMES_UP_TO)
+    _iteration_lines(axes, tables, window, server)
+    palette = colours(layout.kinds)
+    lost = _draw_bars(axes, layout, window, palette)
+    _draw_labels(axes, layout, window, palette)
+    handles: list[Any] = [Patch(facecolor=colour, label=kind) for kind, colour in palette.items()]
+    if lost:
+        handles.append(Patch(facecolor="white", edgecolor="black", hatch="xxxx", label="lost"))
+    handles += _draw_faults(axes, tables, layout, window)
+    time_axis(axes, window, origin_s)
+    return handles
+
+
+def time_axis(axes: Axes, window: Window, origin_s: float | None = None) -> None:
+    """Put a unit that suits the window on the time axis; far from zero, count from the window's start."""
+    span = window.end_s - window.start_s
+    length_s, unit = time_unit(span)
+    far = window.start_s > 1000.0 * span
+    origin = origin_s if origin_s is not None else window.start_s if far else 0.0
+    first, last = (window.start_s - origin) / length_s, (window.end_s - origin) / length_s
+    ticks = MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(first, last)
+    slack = 1e-9 * (last - first)
+    places = [origin + tick * length_s for tick in ticks if first - slack <= tick <= last + slack]
+    axes.set_xticks(places)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{(x - origin) / length_s:.6g}"))
+    after = f" after {window.start_s:.9g} s" if far and origin_s is None else ""
+    what = "simulated time" if origin_s is None else "time in the iteration"
+    axes.set_xlabel(f"{what}{after} ({unit})", fontsize=9)
+    axes.tick_params(axis="x", labelsize=8)
+
+
+def _name_devices(axes: Axes, layout: Layout, quiet: bool) -> None:
+    points = _points_a_unit(axes, layout)
+    axes.set_yticks([])
+    apart, last = 0.0, -1e9
+    for index, group in enumerate(layout.groups):
+        if index % 2 == 0:
+            axes.axhspan(group.top - 0.15, group.bottom + 0.15, color="#f4f4f4", lw=0, zorder=0)
+        middle = (group.top + group.bottom) / 2
+        size = min(10.0, max(6.0, 0.75 * points * (group.bottom - group.top)))
+        apart = 1.1 * size / points
+        offset = -6 if quiet else -46
+        if middle - last >= apart:
+            axes.annotate(
+                group.device, (0, middle), xycoords=("axes fraction", "data"), xytext=(offset, 0),
+                textcoords="offset points", ha="right", va="center", fontsize=size, annotation_clip=False,
+            )  # fmt: skip
+            last = middle
+        if not quiet:
+            for name, top, bottom in group.lanes:
+                axes.annotate(
+                    name, (0, (top + bottom) / 2), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+                    textcoords="offset points", ha="right", va="center", fontsize=7, color="#666666",
+                    annotation_clip=False,
+                )  # fmt: skip
+
+
+def _iteration_lines(axes: Axes, tables: Tables, window: Window, server: str | None) -> None:
+    ends = iteration_ends(tables, server)
+    inside = [(index, end) for index, end in enumerate(ends) if window.start_s <= end <= window.end_s]
+    if len(inside) > 60:
+        return
+    for index, end in inside:
+        axes.axvline(end, color="#999999", lw=0.8, ls=(0, (3, 3)), zorder=1)
+        before = ends[index - 1] if index else 0.0
+        share = (end - max(before, window.start_s)) / (window.end_s - window.start_s)
+        if share * _width(axes) > 60:
+            text = f"iteration {index + 1}: {duration(end - before)}"
+            axes.annotate(
+                text, (end, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
+                textcoords="offset points", ha="right", va="bottom", fontsize=7, color="#666666",
+            )  # fmt: skip
+
+
+def _draw_bars(axes: Axes, layout: Layout, window: Window, palette: dict[str, str]) -> bool:
+    """Draw all bars, those narrower than a pixel once a pixel; return whether any was lost."""
+    pixel = (window.end_s - window.start_s) / max(_width(axes), 1.0)
+    points = _points_a_unit(axes, layout)
+    for code, kind in enumerate(layout.kinds):
+        mine = layout.kind_B == code
+        left, right, top, bottom = (
+            array[mine] for array in (layout.start_B, layout.end_B, layout.top_B, layout.bottom_B)
+        )
+        wide = (right - left >= 4.0 * pixel) & (points * (bottom - top) >= 3.0)
+        _rectangles(axes, left[wide], right[wide], top[wide], bottom[wide], palette[kind], edge=0.4)
+        thin = _merged(left[~wide], right[~wide], top[~wide], bottom[~wide], pixel)
+        _rectangles(axes, *thin, palette[kind], edge=0.0)
+    cut = layout.lost_B
+    if cut.any():
+        bars = (layout.start_B[cut], layout.end_B[cut], layout.top_B[cut], layout.bottom_B[cut])
+        _rectangles(axes, *bars, "none", edge=0.6, hatch="xxxx")
+    return bool(cut.any())
+
+
+def _merged(left: Any, right: Any, top: Any, bottom: Any, pixel: float) -> tuple[Any, Any, Any, Any]:
+    """Return narrow bars snapped to whole pixels, equal ones once."""
+    first = np.floor(left / pixel)
+    last = np.maximum(np.ceil(right / pixel), first + 1.0)
+    whole = np.unique(np.stack([first, last, top, bottom], axis=1), axis=0) if len(left) else np.empty((0, 4))
+    return whole[:, 0] * pixel, whole[:, 1] * pixel, whole[:, 2], whole[:, 3]
+
+
+def _rectangles(
+    axes: Axes, left: Any, right: Any, top: Any, bottom: Any, colour: str, *, edge: float, hatch: str = ""
+) -> None:
+    if not len(left):
+        return
+    corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2)
+    line = "black" if hatch else "white"
+    collection = PolyCollection(
+        cast(Any, corners), facecolors=colour, edgecolors=line if edge else "none", linewidths=edge, zorder=3,
+        hatch=hatch or None, antialiased=bool(edge),
+    )  # fmt: skip
+    axes.add_collection(collection, autolim=False)
+
+
+def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, str]) -> None:
+    """Write labels into the bars they fit in, by their measured width."""
+    canvas = axes.get_figure(root=True).canvas  # type: ignore[union-attr]
+    assert isinstance(canvas, FigureCanvasAgg)
+    points = _points_a_unit(axes, layout)
+    size_B = np.floor(np.minimum(8.0, 0.7 * points * (layout.bottom_B - layout.top_B)) * 2.0) / 2.0
+    scale = _width(axes) / (window.end_s - window.start_s)
+    left = np.maximum(layout.start_B, window.start_s)
+    right = np.minimum(layout.end_B, window.end_s)
+    room_B = (right - left) * scale
+    fits: list[tuple[float, int]] = []
+    ruler = _Ruler(cast(Any, canvas).get_renderer())
+    for bar in np.flatnonzero((size_B >= SMALLEST) & (room_B >= 6.0)).tolist():
+        text = layout.labels[int(layout.label_B[bar])]
+        size = ruler.fit(text, float(size_B[bar]), float(room_B[bar]) - 3.0)
+        if text and size:
+            size_B[bar] = size
+            fits.append((-float(room_B[bar]), bar))
+    for _, bar in sorted(fits)[:LABEL_LIMIT]:
+        colour = palette[layout.kinds[int(layout.kind_B[bar])]]
+        axes.text(
+            (left[bar] + right[bar]) / 2, (layout.top_B[bar] + layout.bottom_B[bar]) / 2,
+            layout.labels[int(layout.label_B[bar])], fontsize=float(size_B[bar]), color=text_colour(colour),
+            ha="center", va="center_baseline", zorder=5, clip_on=True,
+        )  # fmt: skip
+
+
+class _Ruler:
+    """Measures texts, each once."""
+
+    def __init__(self, renderer: Any) -> None:
+        self._renderer = renderer
+        self._found: dict[tuple[str, float], float] = {}
+
+    def fit(self, text: str, size: float, room: float) -> float | None:
+        """Return the given size in points or the one below, whichever lets the text fit `room` pixels."""
+        for tried in (size, max(SMALLEST, 0.75 * size)):
+            if self.width(text, tried) <= room:
+                return tried
+        return None
+
+    def width(self, text: str, size: float) -> float:
+        """Return the width of a text in pixels."""
+        if (text, size) not in self._found:
+            font = FontProperties(size=size)
+            found = self._renderer.get_text_width_height_descent(text, font, False)
+            self._found[text, size] = float(found[0])
+        return self._found[text, size]
+
+
+def _draw_faults(axes: Axes, tables: Tables, layout: Layout, window: Window) -> list[Any]:
+    """Hatch what was down and put a triangle at every mark; return the handles of what was drawn."""
+    groups = {group.device: group for group in layout.groups}
+    handles: dict[str, Any] = {}
+    for device, start, end in downtimes(tables, window.end_s):
+        if (group := groups.get(device)) and end > window.start_s and start < window.end_s:
+            look: dict[str, Any] = {"facecolor": "#dddddd", "edgecolor": "#888888", "hatch": "////"}
+            corner, height = (start, group.top), group.bottom - group.top
+            axes.add_patch(Rectangle(corner, end - start, height, lw=0.5, zorder=2, **look))
+            handles["down"] = Patch(label="down", **look)
+    return [handles[name] for name in sorted(handles)] + _draw_marks(axes, tables, groups, window)
+
+
+def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Window) -> list[Any]:
+    """Put a triangle at every mark of the window; return a handle for each kind."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind"):
+        if kind in QUIET_MARKS or not window.start_s <= time_s <= window.end_s:
+            continue
+        place = _place(subject, groups)
+        found.setdefault(kind, []).append((time_s, place))
+        if place < 0.0:
+            beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
+            axes.annotate(subject, (time_s, place), fontsize=7, annotation_clip=True, **beside)
+    handles = []
+    for kind, places in sorted(found.items()):
+        marker, colour = SIGNS.get(kind, OTHER_SIGN)
+        line = Line2D(
+            *zip(*places, strict=True), marker=marker, color=colour, ls="", ms=7, mec="white", mew=0.7
+        )
+        line.set(zorder=6, clip_on=False)
+        axes.add_line(line)
+        handles.append(Line2D([], [], marker=marker, color=colour, ls="", ms=7, label=kind))
+    return handles
+
+
+def _place(subject: str, groups: dict[str, Group]) -> float:
+    """Return the height of a mark: its device's top, the lane of a device's own link, else above all."""
+    if subject in groups:
+        return float(groups[subject].top)
+    device, _, way = subject.rpartition(".")
+    if device in groups:
+        wanted = {"up": "out", "down": "in"}.get(way, "out")
+        for name, top, bottom in groups[device].lanes:
+            if name == wanted:
+                return float((top + bottom) / 2)
+        return float(groups[device].top)
+    return -0.1
+
+
+def _points_a_unit(axes: Axes, layout: Layout) -> float:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().height * figure.get_size_inches()[1] * 72.0 / (layout.height + 0.4))
+
+
+def _width(axes: Axes) -> float:
+    """Return the width of axes in pixels."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return float(axes.get_position().width * figure.get_size_inches()[0] * figure.dpi)

@@ -1,0 +1,197 @@
+"""Why a run took as long as it did, in a sentence: who waits for whom, and which link is full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from edgesim.report.activity import Activity, activities, common, length, link_bytes, union
+from edgesim.report.iterations import Iteration, typical
+from edgesim.report.numbers import duration, figures, share
+from edgesim.report.tables import Tables
+
+FULL, CLOSE, TIE = 0.9, 0.02, 1e-3
+"""A link is called full from here; workers this close (of the iteration) finish together; a tie of runs."""
+
+
+def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
+    """Return one sentence on the typical iteration (see `iterations.typical`), from its timeline alone.
+
+    `summary` gives the server and the declared bandwidths; a share of a link is that of its declared
+    bandwidth, so a link slowed by an event never looks fuller than it was declared.
+    """
+    server = summary.get("server")
+    one = typical(tables, server)
+    if one is None:
+        return f"No iteration ended within {duration(summary.get('simulated_s'))}."
+    everyone = activities(tables, one.start_s, one.end_s)
+    workers = {name: did for name, did in everyone.items() if name != server and did.end_s > one.start_s}
+    if not workers:
+        return f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
+    last = max(workers, key=lambda name: workers[name].end_s)
+    bandwidths = _bandwidths(summary)
+    clauses = [_straggler(tables, one, workers, last, bandwidths)]
+    clauses += _waiting(one, workers, last) + _server(one, workers[last].end_s, server)
+    clauses += _fullest_link(tables, one, bandwidths)
+    return "; ".join(clauses) + "."
+
+
+def _straggler(
+    tables: Tables,
+    one: Iteration,
+    workers: Mapping[str, Activity],
+    last: str,
+    bandwidths: Mapping[str, float],
+) -> str:
+    """Say what the last worker spends the iteration on."""
+    did, whole = workers[last], one.end_s - one.start_s
+    pulling, pushing = _outside(did.into, did.compute), _outside(did.out, union([*did.compute, *did.into]))
+    parts = {"compute": length(did.compute), "pull": length(pulling), "push": length(pushing)}
+    most = max(parts, key=lambda name: parts[name])
+    lead = f"{last} is the straggler: " if len(workers) > 1 else f"{last} "
+    of_it = f"of iteration {one.number + 1} ({duration(whole)})"
+    it = "it " if len(workers) > 1 else ""
+    if most == "compute":
+        transfers = share((parts["pull"] + parts["push"]) / whole)
+        return (
+            f"{lead}{it}computes for {share(parts['compute'] / whole)} {of_it} "
+            f"and waits for transfers for {transfers}"
+        )
+    during, verb = (pulling, "pulling") if most == "pull" else (pushing, "pushing")
+    over = _tightest(tables, last, did, most, during, bandwidths)
+    return (
+        f"{lead}{it}spends {share(parts[most] / whole)} {of_it} {verb}{over} "
+        f"and computes for {share(parts['compute'] / whole)}"
+    )
+
+
+def _outside(inner: list[tuple[float, float]], other: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return where `inner` holds and `other` does not."""
+    found = []
+    for start, end in inner:
+        at = start
+        for begin, finish in common([(start, end)], other):
+            if begin > at:
+                found.append((at, begin))
+            at = finish
+        if end > at:
+            found.append((at, end))
+    return found
+
+
+def _tightest(
+    tables: Tables,
+    device: str,
+    did: Activity,
+    way: str,
+    during: Sequence[tuple[float, float]],
+    bandwidths: Mapping[str, float],
+) -> str:
+    """Name the fullest link on the device's own routes while it waits for its data."""
+    end = "target" if way == "pull" else "source"
+    mine: dict[str, None] = {}
+    for owner, start_s, end_s, route in tables.rows("transfers", end, "start_s", "end_s", "route"):
+        if owner == device and end_s > during[0][0] and start_s < during[-1][1]:
+            mine.update(dict.fromkeys(route.split(">")))
+    carried = link_bytes(tables, during)
+    use = {
+        link: carried.get(link, 0.0) / (bandwidths[link] * length(during))
+        for link in mine
+        if link in bandwidths
+    }
+    if not use:
+        return f" over {' > '.join(mine)}" if mine else ""
+    link = max(use, key=lambda name: use[name])
+    return f" over {link} ({share(min(use[link], 1.0))} full meanwhile)"
+
+
+def _waiting(one: Iteration, workers: Mapping[str, Activity], last: str) -> list[str]:
+    others = [did.end_s for name, did in workers.items() if name != last]
+    if not others:
+        return []
+    wait = workers[last].end_s - median(others)
+    crowd = "the other worker" if len(others) == 1 else f"the other {len(others)} workers"
+    if wait < CLOSE * (one.end_s - one.start_s):
+        return [f"{crowd} finish{'es' if len(others) == 1 else ''} with it, so hardly anybody waits"]
+    middle = "" if len(others) == 1 else " (median)"
+    return [f"{crowd} wait{'s' if len(others) == 1 else ''} {duration(wait)}{middle} for it"]
+
+
+def _server(one: Iteration, last_s: float, server: str | None) -> list[str]:
+    tail = one.end_s - last_s
+    if server is None or tail < 0.05 * (one.end_s - one.start_s):
+        return []
+    return [f"then all wait {duration(tail)} for {server} to update"]
+
+
+def _fullest_link(tables: Tables, one: Iteration, bandwidths: Mapping[str, float]) -> list[str]:
+    whole = one.end_s - one.start_s
+    carried = link_bytes(tables, [(one.start_s, one.end_s)])
+    use = {link: sent / (bandwidths[link] * whole) for link, sent in carried.items() if link in bandwidths}
+    if not use:
+        return []
+    link = max(use, key=lambda name: use[name])
+    value = min(use[link], 1.0)
+    if value >= FULL:
+        return [f"{link} is full ({share(value)} of its capacity)"]
+    return [f"no link is full all the time, the fullest is {link} with {share(value)} of its capacity"]
+
+
+def _bandwidths(summary: Mapping[str, Any]) -> dict[str, float]:
+    links = summary.get("links") or {}
+    return {name: link["bandwidth_Bps"] for name, link in links.items() if link.get("bandwidth_Bps")}
+
+
+def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return which of some runs has the shortest steady iteration, by how much, and why.
+
+    `runs` are (name, summary). Why: the share of the transfer time that was hidden under compute, and the
+    number of messages an iteration.
+    """
+    steady = {
+        name: time_s for name, summary in runs if (time_s := (summary.get("iteration_s") or {}).get("steady"))
+    }
+    if not steady:
+        return "No alternative finished an iteration."
+    best, *others = sorted(steady, key=lambda name: steady[name])
+    if not others:
+        return f"Only {best} finished an iteration: {duration(steady[best])}."
+    tied = [name for name in others if steady[name] <= steady[best] * (1.0 + TIE)]
+    beaten = [name for name in others if name not in tied]
+    lead = f"{' and '.join([best, *tied])} tie at {duration(steady[best])} an iteration" if tied else (
+        f"{best} wins with {duration(steady[best])} an iteration"
+    )  # fmt: skip
+    shown = beaten if len(beaten) <= 3 else [beaten[0], beaten[-1]]
+    if shown:
+        lead += ", " + ", ".join(f"{_less(steady[best], steady[name])} than {name}" for name in shown)
+    return "; ".join([lead, *_why(dict(runs), [best, *shown])]) + "."
+
+
+def _less(best: float, other: float) -> str:
+    if other >= 2.0 * best:
+        return f"{figures(other / best)} times faster"
+    return f"{100.0 * (1.0 - best / other):.2g} % less"
+
+
+def _why(summaries: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    best, *others = names
+    reasons = []
+    hidden = {name: summaries[name].get("overlap") for name in names}
+    known = {name: value for name, value in hidden.items() if value is not None}
+    if best in known and len(known) > 1:
+        rest = ", ".join(f"{name} {share(known[name])}" for name in others if name in known)
+        reasons.append(f"it hides {share(known[best])} of the transfer time under compute ({rest})")
+    messages = {name: _messages(summaries[name]) for name in names}
+    if len(set(messages.values())) > 1 and all(map(math.isfinite, messages.values())):
+        rest = ", ".join(f"{name} {figures(messages[name])}" for name in others)
+        reasons.append(f"it sends {figures(messages[best])} messages an iteration ({rest})")
+    ratio = (summaries[best].get("bounds") or {}).get("ratio")
+    return [*reasons, f"it takes {figures(ratio)} times the lower bound"] if ratio else reasons
+
+
+def _messages(summary: Mapping[str, Any]) -> float:
+    count = summary.get("iterations") or 0
+    messages = summary.get("messages")
+    return messages / count if count and messages is not None else math.nan

@@ -1,0 +1,73 @@
+"""The timeline as a picture: a group of lanes a device, colour by kind, faults marked.
+
+Built on `matplotlib.figure.Figure` alone: the user's backend and open figures are never touched.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from edgesim.report.drawing import LANE_NAMES_UP_TO, draw
+from edgesim.report.tables import Tables
+from edgesim.report.view import MOST_DEVICES, choose_devices, choose_window, lay_out
+
+
+class Picture(Figure):
+    """A figure that shows itself in a notebook without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=100)
+        return buffer.getvalue()
+
+
+def timeline(
+    tables: Tables,
+    *,
+    devices: Sequence[str] = (),
+    server: str | None = None,
+    zoom: tuple[float, float] | None = None,
+    title: str = "",
+    end_s: float | None = None,
+    width: float = 14.0,
+) -> Picture:
+    """Return the timeline of a run as a figure `width` inches wide, its height grown to the devices.
+
+    `devices` gives the order (all devices with rows follow), `server` comes first, `zoom=(t0, t1)` is in s;
+    without it a long run shows its first iterations after the warm-up, and the title says so.
+    """
+    window = choose_window(tables, server, zoom, end_s)
+    chosen = choose_devices(tables, devices, server)
+    shown = chosen[:MOST_DEVICES]
+    layout = lay_out(tables, shown, window)
+    unit = min(0.42 * max(len(shown), 1) ** -0.33, 36.0 / layout.height)
+    left, right, top, bottom = 0.35 + 0.085 * longest(shown), 0.25, 0.95, 0.6
+    if len(shown) <= LANE_NAMES_UP_TO:
+        left += 0.55
+    height = top + bottom + layout.height * unit
+    picture = Picture(figsize=(width, height))
+    FigureCanvasAgg(picture)
+    axes = picture.add_axes(
+        (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
+    )
+    handles = draw(axes, tables, layout, window, server=server)
+    notes = [title, window.note]
+    if len(shown) < len(chosen):
+        notes.append(f"the first {len(shown)} of {len(chosen)} devices")
+    picture.text(0.012, 1 - 0.1 / height, " | ".join(note for note in notes if note), va="top", fontsize=11)
+    if handles:
+        picture.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(left / width, 1 - 0.3 / height),
+            ncols=min(len(handles), 10), frameon=False, fontsize=9, borderaxespad=0.0,
+            handlelength=1.4, columnspacing=1.3,
+        )  # fmt: skip
+    return picture
+
+
+def longest(names: Sequence[str]) -> int:
+    """Return the number of characters of the longest name."""
+    return max((len(name) for name in names), default=4)

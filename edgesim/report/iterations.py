@@ -1,0 +1,72 @@
+"""The iterations of a run, read from the `iteration` marks that its server writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median
+from typing import Any, NamedTuple
+
+from edgesim.report.tables import Tables
+
+ITERATION = "iteration"
+"""Kind of the mark that ends an iteration."""
+
+
+class Iteration(NamedTuple):
+    """One iteration: its 0-based number and when it ran, in s."""
+
+    number: int
+    start_s: float
+    end_s: float
+
+
+def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
+    """Return the end of each iteration, in s, from the `iteration` marks (of the server, where given)."""
+    return [
+        time_s
+        for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind")
+        if kind == ITERATION and server in (None, subject)
+    ]
+
+
+def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
+    """Return the keys `iterations` and `iteration_s` for iterations that end at these times.
+
+    The first one starts at 0. `p95` is the nearest rank; all are None before the first iteration ended.
+
+    >>> iteration_times([4.0, 6.0, 8.0])["iteration_s"]
+    {'mean': 2.6666666666666665, 'median': 2.0, 'p95': 4.0, 'steady': 2.0}
+    """
+    lengths = [end - start for start, end in zip((0.0, *ends_s), ends_s, strict=False)]
+    if not lengths:
+        return {"iterations": 0, "iteration_s": dict.fromkeys(("mean", "median", "p95", "steady"))}
+    ranked = sorted(lengths)
+    return {
+        "iterations": len(lengths),
+        "iteration_s": {
+            "mean": math.fsum(lengths) / len(lengths),
+            "median": median(lengths),
+            "p95": ranked[math.ceil(0.95 * len(ranked)) - 1],
+            "steady": median(lengths[len(lengths) // 2 :]),
+        },
+    }
+
+
+def typical(tables: Tables, server: str | None = None) -> Iteration | None:
+    """Return the last iteration after the warm-up in which nothing failed or changed, else the last one.
+
+    None before the first iteration ended.
+    """
+    ends = iteration_ends(tables, server)
+    if not ends:
+        return None
+    all_of_them = [
+        Iteration(number, start, end)
+        for number, (start, end) in enumerate(zip((0.0, *ends), ends, strict=False))
+    ]
+    events = [time_s for time_s, kind in tables.rows("marks", "time_s", "kind") if kind != ITERATION]
+    for one in reversed(all_of_them[len(ends) // 2 :]):
+        if not any(one.start_s <= time_s < one.end_s for time_s in events):
+            return one
+    return all_of_them[-1]

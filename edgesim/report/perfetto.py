@@ -1,0 +1,152 @@
+"""The timeline as a Chrome JSON trace for https://ui.perfetto.dev: a process a device, a track a lane.
+
+Overlapping slices of one track are dropped by Perfetto without a word, so parallel transfers get lanes of
+their own. Format: "Trace Event Format" (Google, 2016).
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from edgesim.report.lanes import assign
+from edgesim.report.tables import Tables
+
+SLICE_LIMIT = 1_000_000
+"""Most slices written, device by device; Perfetto in a browser does not open much more."""
+LANES = ("compute", "out", "in")
+NETWORK = "network"
+"""Process that holds the marks of what is not a device."""
+
+
+def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = None) -> bytes:
+    """Return the gzipped trace; the same rows give the same bytes.
+
+    `devices` gives the order of processes, `server` first; devices that only rows name follow.
+    """
+    slices = _slices(tables)
+    names = dict.fromkeys([*([server] if server else []), *devices, *(device for device, _ in slices)])
+    pids = {name: pid for pid, name in enumerate(names, start=1)}
+    events: list[str] = []
+    left = SLICE_LIMIT
+    for name, pid in pids.items():
+        if any((name, lane) in slices for lane in LANES):
+            events += _process(pid, name)
+        tid = 1
+        for lane in LANES:
+            chosen = slices.pop((name, lane), [])[: max(left, 0)]
+            left -= len(chosen)
+            made, tid = _track(pid, tid, lane, chosen)
+            events += made
+    events += _marks(tables, pids)
+    other = f'"truncated":"at {SLICE_LIMIT} slices"' if left <= 0 else ""
+    head = f'{{"displayTimeUnit":"ms","otherData":{{{other}}},"traceEvents":[\n'
+    return gzip.compress((head + ",\n".join(events) + "\n]}\n").encode(), compresslevel=3, mtime=0)
+
+
+Slice = tuple[int, int, str]
+"""(start in ns, end in ns, name and arguments as JSON)."""
+
+
+def _slices(tables: Tables) -> dict[tuple[str, str], list[Slice]]:
+    """Return the slices of each (device, lane), each in order of start; rows to JSON by hand, for speed."""
+    found: dict[tuple[str, str], list[Slice]] = {}
+    quote = _Quote()
+    for device, kind, label, iteration, start_s, end_s, work_s, left_s in tables.rows(
+        "spans", "device", "kind", "label", "iteration", "start_s", "end_s", "work_s", "left_s"
+    ):
+        lost = f',"left_s":{left_s!r}' if left_s else ""
+        text = f'{quote.name(kind, label)},"args":{{"iteration":{iteration},"work_s":{work_s!r}{lost}}}'
+        found.setdefault((device, "compute"), []).append((_ns(start_s), _ns(end_s), text))
+    columns = ("source", "target", "kind", "label", "iteration", "bytes", "lost_bytes", "queued_s", "start_s")
+    for (
+        source,
+        target,
+        kind,
+        label,
+        iteration,
+        size,
+        lost_bytes,
+        queued_s,
+        start_s,
+        end_s,
+        route,
+    ) in tables.rows("transfers", *columns, "end_s", "route"):
+        lost = f',"lost_bytes":{lost_bytes!r}' if lost_bytes else ""
+        text = (
+            f'{quote.name(kind, label)},"args":{{"iteration":{iteration},"bytes":{size},"queued_s":{queued_s!r}'
+            f',"from":{quote[source]},"to":{quote[target]},"route":{quote[route]}{lost}}}'
+        )
+        row = (_ns(start_s), _ns(end_s), text)
+        found.setdefault((source, "out"), []).append(row)
+        found.setdefault((target, "in"), []).append(row)
+    for rows in found.values():
+        rows.sort()
+    return found
+
+
+class _Quote(dict[str, str]):
+    """Text as JSON, each once."""
+
+    def __missing__(self, text: str) -> str:
+        self[text] = json.dumps(text, ensure_ascii=False)
+        return self[text]
+
+    def name(self, kind: str, label: str) -> str:
+        """Return the name and the category of a slice."""
+        return f'"name":{self[f"{kind} {label}".strip()]},"cat":{self[kind]}'
+
+
+def _track(pid: int, tid: int, lane: str, slices: Sequence[Slice]) -> tuple[list[str], int]:
+    """Return the events of one kind of lane, on as many tracks as it takes, and the next free track."""
+    lanes = assign([row[:2] for row in slices])
+    depth = max(lanes, default=-1) + 1
+    events = []
+    for track in range(depth):
+        name = lane if depth == 1 else f"{lane} {track + 1}"
+        events.append(_meta("thread_name", pid, tid + track, {"name": name}))
+        events.append(_meta("thread_sort_index", pid, tid + track, {"sort_index": tid + track}))
+    for (start, end, text), place in zip(slices, lanes, strict=True):
+        times = f'"ts":{_us(start)!r},"dur":{(end - start) / 1000!r}'
+        events.append(f'{{"ph":"X","pid":{pid},"tid":{tid + place},{times},{text}}}')
+    return events, tid + depth
+
+
+def _meta(what: str, pid: int, tid: int, args: dict[str, Any]) -> str:
+    return json.dumps({"ph": "M", "name": what, "pid": pid, "tid": tid, "args": args}, ensure_ascii=False)
+
+
+def _process(pid: int, name: str) -> list[str]:
+    return [
+        _meta("process_name", pid, 0, {"name": name}),
+        _meta("process_sort_index", pid, 0, {"sort_index": pid}),
+    ]
+
+
+def _marks(tables: Tables, pids: dict[str, int]) -> Iterator[str]:
+    network = len(pids) + 1
+    named = False
+    for time_s, subject, kind, label in tables.rows("marks", "time_s", "subject", "kind", "label"):
+        if subject not in pids and not named:
+            named = True
+            yield from _process(network, NETWORK)
+        event = {
+            "ph": "i", "s": "p", "name": f"{kind} {label}".strip(), "cat": "mark", "tid": 0,
+            "pid": pids.get(subject, network), "ts": _us(_ns(time_s)), "args": {"subject": subject},
+        }  # fmt: skip
+        yield json.dumps(event, ensure_ascii=False)
+
+
+def _ns(time_s: float) -> int:
+    return round(time_s * 1e9)
+
+
+def _us(time_ns: int) -> float:
+    """Return microseconds that Perfetto, which multiplies by 1000 and truncates, reads as this nanosecond."""
+    time_us = time_ns / 1000
+    while int(time_us * 1000.0) < time_ns:
+        time_us = math.nextafter(time_us, math.inf)
+    return time_us

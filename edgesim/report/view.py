@@ -1,0 +1,219 @@
+"""What a timeline picture shows: which window, which devices, and every bar's place. No drawing here.
+
+Places are in units of one compute lane's height, the first device on top (y grows downwards).
+Shapes: B bars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgesim.report.iterations import iteration_ends
+from edgesim.report.lanes import assign
+from edgesim.report.tables import Tables
+
+FEW_ITERATIONS, SHOWN_ITERATIONS, FAULTY_ITERATIONS = 6, 3, 40
+"""Up to so many iterations all are shown; beyond, so many; with faults all are shown up to the third."""
+QUIET_MARKS = {"iteration"}
+MOST_DEVICES = 200
+ACTIVE_ONLY_ABOVE = 40
+"""With more devices than this, those that never did anything are left out."""
+COMPUTE, TRANSFER, GAP = 1.0, 0.6, 0.45
+"""Heights of a compute lane and of one transfer lane, and between devices."""
+DEEPEST, LEAST = 3.0, 0.12
+"""A stack of transfer lanes grows to this height, then lanes shrink to this one, then it grows again."""
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """A stretch of simulated time and what to say about it."""
+
+    start_s: float
+    end_s: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """The lanes of one device, from top to bottom."""
+
+    device: str
+    top: float
+    bottom: float
+    lanes: tuple[tuple[str, float, float], ...]
+    """(name, top, bottom) of each: `compute`, `out`, `in`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Where everything goes."""
+
+    groups: tuple[Group, ...]
+    start_B: Floats
+    end_B: Floats
+    top_B: Floats
+    bottom_B: Floats
+    kind_B: Ints
+    """Index into `kinds`."""
+    label_B: Ints
+    """Index into `labels`."""
+    lost_B: npt.NDArray[np.bool_]
+    """Tasks and messages that a fault or a cancel cut off."""
+    kinds: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def height(self) -> float:
+        """Height of all groups."""
+        return self.groups[-1].bottom if self.groups else 1.0
+
+
+def choose_window(
+    tables: Tables, server: str | None, zoom: tuple[float, float] | None, end_s: float | None
+) -> Window:
+    """Return the window to show: `zoom`, or the whole run, or of a long run its first steady iterations.
+
+    Raises `ValueError` for a zoom that ends before it starts.
+    """
+    if zoom is not None:
+        start, end = float(zoom[0]), float(zoom[1])
+        if not start < end:
+            raise ValueError(f"zoom=(t0, t1) must rise, got {zoom}")
+        return Window(start_s=start, end_s=end)
+    last = max(end_s or 0.0, _latest(tables)) or 1.0
+    ends = iteration_ends(tables, server)
+    faults = any(kind not in QUIET_MARKS for (kind,) in tables.rows("marks", "kind"))
+    if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS):
+        return Window(start_s=0.0, end_s=last)
+    first = len(ends) // 2
+    final = min(first + SHOWN_ITERATIONS, len(ends))
+    note = f"iterations {first + 1} to {final} of {len(ends)}; zoom=(t0, t1) shows any other window"
+    return Window(start_s=ends[first - 1], end_s=ends[final - 1], note=note)
+
+
+def choose_devices(tables: Tables, devices: Sequence[str], server: str | None) -> tuple[str, ...]:
+    """Return the devices to show in order, server first; of very many only those that did anything."""
+    seen: dict[str, None] = {}
+    for name, column in (("spans", "device"), ("transfers", "source"), ("transfers", "target")):
+        seen.update(dict.fromkeys(getattr(tables, name).column(column).unique().to_pylist()))
+    order = [*devices, *(name for name in seen if name not in set(devices))]
+    if len(order) > ACTIVE_ONLY_ABOVE and seen:
+        order = [name for name in order if name in seen]
+    order.sort(key=lambda name: name != server)
+    return tuple(order)
+
+
+def lay_out(tables: Tables, devices: Sequence[str], window: Window) -> Layout:
+    """Return the place of every bar that touches the window."""
+    kinds, labels = _Codes(), _Codes()
+    spans = _bars(tables.spans, window, kinds, labels, "device", "left_s")
+    out = _bars(tables.transfers, window, kinds, labels, "source", "lost_bytes")
+    into = _bars(tables.transfers, window, kinds, labels, "target", "lost_bytes")
+    groups, parts, y = [], [], 0.0
+    for device in devices:
+        top, lanes = y, []
+        for name, bars in (("compute", spans), ("out", out), ("in", into)):
+            chosen = bars.get(device)
+            if chosen is None and name != "compute":
+                continue
+            depth, lane = _lanes(chosen)
+            height = COMPUTE if name == "compute" else min(TRANSFER * depth, max(DEEPEST, LEAST * depth))
+            if chosen is not None:
+                chosen["top"] = y + lane * (height / depth)
+                chosen["bottom"] = chosen["top"] + 0.92 * height / depth
+                parts.append(chosen)
+            lanes.append((name, y, y + height))
+            y += height
+        groups.append(Group(device=device, top=top, bottom=y, lanes=tuple(lanes)))
+        y += GAP
+    return Layout(
+        groups=tuple(groups),
+        **{f"{key}_B": _joined(parts, key) for key in _EMPTY},
+        kinds=tuple(kinds.names),
+        labels=tuple(labels.names),
+    )
+
+
+_EMPTY: dict[str, Any] = {
+    "start": np.float64, "end": np.float64, "top": np.float64, "bottom": np.float64,
+    "kind": np.int64, "label": np.int64, "lost": np.bool_,
+}  # fmt: skip
+
+
+def _joined(parts: list[dict[str, Any]], key: str) -> Any:
+    return np.concatenate([np.empty(0, _EMPTY[key]), *(part[key] for part in parts)]).astype(_EMPTY[key])
+
+
+class _Codes:
+    """Text to small numbers, in order of appearance."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, int] = {}
+
+    def of(self, column: Any) -> Ints:
+        coded = column.combine_chunks().dictionary_encode()
+        codes = [self.names.setdefault(text, len(self.names)) for text in coded.dictionary.to_pylist()]
+        found: Ints = np.array(codes, np.int64)[coded.indices.to_numpy()]
+        return found
+
+
+def _bars(
+    table: Any, window: Window, kinds: _Codes, labels: _Codes, owner: str, lost: str
+) -> dict[str, dict[str, Any]]:
+    """Return the bars of a table that touch the window, as arrays by device, in order of start."""
+    start, end = (table.column(name).to_numpy() for name in ("start_s", "end_s"))
+    touching = np.flatnonzero((end > window.start_s) & (start < window.end_s))
+    chosen = table.take(touching)
+    if not len(touching):
+        return {}
+    owners = _Codes()
+    fields = {
+        "start": start[touching],
+        "end": end[touching],
+        "kind": kinds.of(chosen.column("kind")),
+        "label": labels.of(chosen.column("label")),
+        "lost": chosen.column(lost).to_numpy() > 0.0,
+    }
+    code = owners.of(chosen.column(owner))
+    order = np.lexsort((fields["start"], code))
+    bounds = np.searchsorted(code[order], np.arange(len(owners.names) + 1))
+    return {
+        name: {key: value[order[bounds[i] : bounds[i + 1]]] for key, value in fields.items()}
+        for name, i in owners.names.items()
+    }
+
+
+def _lanes(bars: dict[str, Any] | None) -> tuple[int, Ints]:
+    if bars is None:
+        return 1, np.zeros(0, np.int64)
+    lane = np.array(assign(list(zip(bars["start"].tolist(), bars["end"].tolist(), strict=True))), np.int64)
+    return int(lane.max()) + 1, lane
+
+
+def _latest(tables: Tables) -> float:
+    """Return the end of the last row, in s."""
+    latest = 0.0
+    for name, column in (("spans", "end_s"), ("transfers", "end_s"), ("marks", "time_s")):
+        values = getattr(tables, name).column(column).to_numpy()
+        latest = max(latest, float(values.max()) if len(values) else 0.0)
+    return latest
+
+
+def downtimes(tables: Tables, end_s: float) -> list[tuple[str, float, float]]:
+    """Return (device, crash, return) of every stretch in which a device was down, until `end_s` at most."""
+    down: dict[str, float] = {}
+    found = []
+    for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind"):
+        if kind == "crash":
+            down.setdefault(subject, time_s)
+        elif kind == "return" and subject in down:
+            found.append((subject, down.pop(subject), time_s))
+    return found + [(subject, start, max(end_s, start)) for subject, start in down.items()]
