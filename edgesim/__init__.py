@@ -14,20 +14,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgesim.experiment import Comparison, Interrupted, compare, load, profile, run
-    from edgesim.result import Result
-    from edgesim.scenario import Scenario
+    from edgesim.experiment import Interrupted, compare, profile, run
+    from edgesim.result import Comparison, Result
+    from edgesim.scenario import Scenario, load
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Interrupted", "Result", "Scenario", "compare", "load", "profile", "run"]
 
 _HOMES = {
-    "Comparison": "edgesim.experiment",
+    "Comparison": "edgesim.result",
     "Interrupted": "edgesim.experiment",
     "Result": "edgesim.result",
     "Scenario": "edgesim.scenario",
     "compare": "edgesim.experiment",
-    "load": "edgesim.experiment",
+    "load": "edgesim.scenario",
     "profile": "edgesim.experiment",
     "run": "edgesim.experiment",
 }

@@ -1,0 +1,161 @@
+"""What users call: run, compare, profile."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgesim import scenario as language
+from edgesim.errors import EdgesimError
+from edgesim.experiment import workloads
+from edgesim.experiment.simulate import Interrupted, simulate
+from edgesim.experiment.workloads import Progress, Workloads, silent
+from edgesim.result import Comparison, Result, Run, label
+from edgesim.scenario import Scenario
+from edgesim.workload import Workload
+
+
+def run(
+    scenario: Scenario | str | Path,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    replay: str | Path | None = None,
+    **overrides: Any,
+) -> Result:
+    """Simulate a scenario, or the file it is in, and return what happened.
+
+    `overrides` puts other values at dotted paths, two underscores for each dot: `training__schedule="ibatch"`
+    is `--set training.schedule=ibatch`; `**{"devices[pi].count": 8}` says what no Python name can. With `out`
+    the rows stream into that directory while the run goes on; without it everything stays in memory.
+    `replay` is the directory of an earlier run with `timing: live`, whose durations are used again.
+
+    Raises `ScenarioError` or `ProfileError` before anything is simulated, `SimulationError` where the run
+    cannot go on, and `Interrupted` on Ctrl-C; what happened until then is in the directory.
+    """
+    stated = _stated(scenario, overrides)
+    report, place = progress or silent, _path(out)
+    return simulate(stated, Workloads(report, _path(replay)), out=place, progress=report)
+
+
+def compare(
+    scenario: Scenario | str | Path,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+    **overrides: Any,
+) -> Comparison:
+    """Run every combination of alternatives with the same seed and the same measured layers; return them all.
+
+    `axes` gives, for each dotted path, the values to put there; by default the scenario's own `compare`. With
+    `out` each run has a directory there, beside `compare.csv` and `compare.png`. An alternative that fails is
+    a `Run` with its error. Raises `ScenarioError` if any alternative is no scenario, before one is run.
+    """
+    stated = _stated(scenario, overrides)
+    chosen = axes if axes is not None else stated.compare
+    if not chosen:
+        raise EdgesimError(
+            f"{stated.name}: nothing to compare; add `compare: {{training.schedule: [sequential, dynacomm]}}`"
+        )
+    points = [(point, language.ensure(variant)) for point, variant in language.variants(stated, chosen)]
+    if not points:
+        raise EdgesimError(f"{stated.name}: nothing to compare; an axis has no values")
+    report, folder = progress or silent, _path(out)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+    resolved, runs = Workloads(report), list[Run]()
+    places = _places(folder, [point for point, _ in points])
+    try:
+        for number, ((point, variant), place) in enumerate(zip(points, places, strict=True), 1):
+            named = _named(report, f"{label(point)} ({number} of {len(points)})")
+            runs.append(_one(variant, point, resolved, place, named))
+    except Interrupted as stopped:
+        runs.append(Run(axes=point, result=stopped.result, error="interrupted"))
+        _kept(stated.name, runs, folder)
+        raise
+    return _kept(stated.name, runs, folder)
+
+
+def _kept(name: str, runs: Sequence[Run], folder: Path | None) -> Comparison:
+    comparison = Comparison(runs=tuple(runs), name=name)
+    if folder is not None:
+        comparison.save(folder)
+    return comparison
+
+
+def profile(
+    model: Any,
+    input_shape: tuple[int, ...] | None = None,
+    batch_size: int = 32,
+    dtype: str = "float32",
+    *,
+    threads: int = 1,
+    out: str | Path | None = None,
+    progress: Progress | None = None,
+) -> Workload:
+    """Time every layer of a model on this machine inside the whole training step.
+
+    `model` is a zoo name, `package.module:callable` or an `nn.Module`; `input_shape` is one sample's. With
+    `out` the profile is saved there as JSON, and a bar chart beside it. Raises `ProfileError`.
+    """
+    workload = workloads.profile(
+        model, input_shape, batch_size, dtype, threads=threads, progress=progress or silent
+    )
+    if out is not None:
+        from edgesim import workload_file
+        from edgesim.report import profile_figure
+
+        workload_file.save(workload, out)
+        profile_figure.save(workload, Path(out).with_suffix(".png"))
+    return workload
+
+
+def _one(
+    variant: Scenario, point: Mapping[str, Any], resolved: Workloads, place: Path | None, progress: Progress
+) -> Run:
+    try:
+        result = simulate(variant, resolved, out=place, progress=progress)
+    except EdgesimError as error:
+        return Run(axes=point, error=f"{type(error).__name__}: {error}")
+    return Run(axes=point, result=result)
+
+
+def _stated(scenario: Scenario | str | Path, overrides: Mapping[str, Any]) -> Scenario:
+    stated = scenario if isinstance(scenario, Scenario) else language.load(scenario)
+    if overrides:
+        stated = language.overrides(
+            stated, {key.replace("__", "."): value for key, value in overrides.items()}
+        )
+    return language.ensure(stated)
+
+
+def _path(out: str | Path | None) -> Path | None:
+    return None if out is None else Path(out)
+
+
+def _named(progress: Progress, stage: str) -> Progress:
+    return lambda _stage, fraction=None: progress(stage, fraction)
+
+
+def _places(folder: Path | None, points: Sequence[Mapping[str, Any]]) -> list[Path | None]:
+    """Return a directory for each run; two whose values read alike in a file name get a number."""
+    names: dict[str, int] = {}
+    places: list[Path | None] = []
+    for point in points:
+        name = directory_name(point)
+        names[name] = names.get(name, 0) + 1
+        places.append(folder and folder / (name if names[name] == 1 else f"{name}-{names[name]}"))
+    return places
+
+
+def directory_name(point: Mapping[str, Any]) -> str:
+    """Return the name of a run's directory: its values, as far as a file name can hold them.
+
+    >>> directory_name({"training.schedule": "dynacomm", "network.bandwidth": "50 Mbit/s"})
+    'dynacomm_50-Mbit-s'
+    """
+    values = (str(value)[:40] for value in point.values())
+    clean = ("".join(sign if sign.isalnum() or sign == "." else "-" for sign in value) for value in values)
+    return "_".join(value.strip(".-") or "none" for value in clean)[:200]

@@ -1,0 +1,51 @@
+"""From a scenario's training section to a started training system, and what only its workload can tell."""
+
+from __future__ import annotations
+
+from edgesim.cluster import Cluster
+from edgesim.engine import Simulation
+from edgesim.errors import Problem, ScenarioError
+from edgesim.report.numbers import amount
+from edgesim.scenario import Scenario
+from edgesim.scenario.names import names_of, workers_of
+from edgesim.training import METHODS, parameter_server
+from edgesim.training.parameter_server import Config, TrainingRun
+from edgesim.workload import LayerTimer, Workload
+
+
+def configure(scenario: Scenario) -> Config:
+    """Return the settings of a scenario's training."""
+    asked = scenario.training
+    return Config(
+        server=asked.server,
+        workers=workers_of(scenario),
+        schedule=asked.schedule,
+        iterations=scenario.stop.iterations,
+        on_crash=asked.on_crash,
+    )
+
+
+def check_memory(scenario: Scenario, cluster: Cluster, workload: Workload) -> None:
+    """Check that every device can hold its part of the training.
+
+    Raises `ScenarioError` with a problem for each entry of `devices` that is too small.
+    """
+    entries, found = list(scenario.devices), dict[int, Problem]()
+    names = names_of(scenario).devices
+    for name, need in parameter_server.memory_bytes(workload, configure(scenario)).items():
+        have = cluster.devices[name].memory_bytes
+        if need <= have:
+            continue
+        index = next(index for index, entry in enumerate(entries) if entry is names[name])
+        message = (
+            f"{name} has {amount(have, 'B')}, but training {workload.model} in batches of "
+            f"{workload.batch_size} holds {amount(need, 'B')}; give it more, or take a smaller batch"
+        )
+        found.setdefault(index, scenario.document.problem(("devices", index, "memory"), message))
+    if found:
+        raise ScenarioError(list(found.values()))
+
+
+def start(scenario: Scenario, sim: Simulation, workload: Workload, timer: LayerTimer) -> TrainingRun:
+    """Start a scenario's training in a simulation."""
+    return METHODS[scenario.training.method](sim, workload, timer, configure(scenario))

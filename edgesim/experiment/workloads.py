@@ -1,0 +1,138 @@
+"""What is trained and what each layer costs: from a saved profile, measured now, or run live.
+
+torch is loaded only where something is measured or run; a scenario with a saved profile never needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from edgesim import workload_file
+from edgesim.errors import ProfileError
+from edgesim.scenario import Scenario
+from edgesim.workload import LayerTimer, ProfileTimer, Workload
+
+
+class Progress(Protocol):
+    """What is told how far a stage is: a fraction from 0 to 1, or None where nobody knows."""
+
+    def __call__(self, stage: str, fraction: float | None = None) -> None:
+        """Take notice."""
+
+
+def silent(stage: str, fraction: float | None = None) -> None:
+    """Take no notice."""
+
+
+BUDGET_S = 20.0
+"""Longest that a scenario's model is measured before its run, in s; `edgesim profile` takes its time."""
+PROFILE, RECORDING = "profile.json", "live.jsonl"
+"""Files of a run's directory: what was measured, and every duration of a live run."""
+
+
+class Workloads:
+    """Resolves workloads, each measured once: alternatives that are compared share what was measured."""
+
+    def __init__(self, progress: Progress, replay: Path | None = None) -> None:
+        """With `replay`, the directory of a live run, its recorded durations are used again."""
+        self._progress, self._replay = progress, replay
+        self._known: dict[tuple[Any, ...], Workload] = {}
+
+    def workload(self, scenario: Scenario) -> Workload:
+        """Return the layers that a scenario trains.
+
+        Raises `ProfileError` if the model or profile cannot be used.
+        """
+        asked = scenario.workload
+        if self._replay is not None:
+            if asked.resolved_timing != "live":
+                raise ProfileError("workload.timing: only a scenario with `timing: live` can be replayed")
+            return workload_file.load(self._replay / PROFILE)
+        if asked.profile is not None:
+            return self._once(("file", str(scenario.resolve(asked.profile))), lambda: _read(scenario))
+        assert asked.model is not None, "check lets no scenario pass with neither model nor profile"
+        key = (asked.model, asked.input, asked.batch_size or 32, asked.dtype or "float32")
+        return self._once(("measured", *key), lambda: _measured(*key, progress=self._progress))
+
+    @contextmanager
+    def timer(self, scenario: Scenario, workload: Workload, place: Path | None) -> Iterator[LayerTimer]:
+        """Hand out what says how long each layer takes; a live run is recorded in the directory `place`."""
+        if self._replay is not None:
+            from edgesim.learning import ReplayTimer
+
+            yield ReplayTimer(self._replay / RECORDING, workload)
+        elif scenario.workload.resolved_timing == "live":
+            self._progress("loading the layers to run")
+            from edgesim.learning import LiveTimer
+
+            with LiveTimer(workload, record=place and place / RECORDING) as timer:
+                yield timer
+        else:
+            yield ProfileTimer(workload)
+
+    def _once(self, key: tuple[Any, ...], make: Callable[[], Workload]) -> Workload:
+        if key not in self._known:
+            self._known[key] = make()
+        return self._known[key]
+
+
+def profile(
+    model: Any,
+    input_shape: tuple[int, ...] | None,
+    batch_size: int,
+    dtype: str,
+    *,
+    threads: int = 1,
+    progress: Progress = silent,
+) -> Workload:
+    """Return a model's layers, each timed on this host now. Raises `ProfileError`."""
+    progress("loading PyTorch")
+    from edgesim import learning
+
+    told = _told(model, progress)
+    if isinstance(model, str):
+        return learning.workload_for(
+            model, input_shape, batch_size, dtype, threads=threads, progress=told, fresh=True
+        )
+    return learning.profile_model(model, input_shape, batch_size, dtype, threads=threads, progress=told)
+
+
+def _measured(
+    model: str, input_shape: tuple[int, ...] | None, batch_size: int, dtype: str, *, progress: Progress
+) -> Workload:
+    """Return a model's layers, timed on this host now or, if nothing has changed since, before."""
+    progress("loading PyTorch")
+    from edgesim import learning
+
+    effort, told = learning.Effort(budget_s=BUDGET_S), _told(model, progress)
+    return learning.workload_for(model, input_shape, batch_size, dtype, progress=told, effort=effort)
+
+
+def _told(model: Any, progress: Progress) -> Callable[[int, int, float], None]:
+    name = model if isinstance(model, str) else type(model).__name__
+
+    def told(done: int, most: int, error: float) -> None:
+        progress(f"measuring {name} on this machine: step {done}, median within {error:.1%}")
+
+    return told
+
+
+def _read(scenario: Scenario) -> Workload:
+    asked = scenario.workload
+    assert asked.profile is not None, "only called for a scenario that names a profile"
+    workload = workload_file.load(scenario.resolve(asked.profile))
+    for what, wanted, found in (
+        ("model", asked.model, workload.model),
+        ("input", asked.input, workload.input_shape),
+        ("batch_size", asked.batch_size, workload.batch_size),
+        ("dtype", asked.dtype, workload.dtype),
+    ):
+        if wanted is not None and wanted != found:
+            raise ProfileError(
+                f"workload.{what}: the profile {asked.profile} was made for {found}, got {wanted}; "
+                "leave it out, or profile the model again"
+            )
+    return workload

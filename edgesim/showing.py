@@ -1,0 +1,209 @@
+"""What the command line shows when the work is done: tables, then one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesim.console import console, grid
+from edgesim.errors import EdgesimError
+from edgesim.report.numbers import amount, duration, share
+
+if TYPE_CHECKING:
+    from edgesim.result import Comparison, Result
+    from edgesim.workload import Workload
+
+ROWS = 12
+"""Most devices and links that a table of the terminal shows; the files have all."""
+
+
+def show_run(result: Result, folder: Path) -> None:
+    """Print the figures of a run, its devices and links, and what they mean."""
+    from edgesim.result import headline
+
+    out, summary = console(), result.summary
+    out.print(grid(f"{summary['scenario']}", ["", ""], [list(row) for row in headline(summary).items()]))
+    out.print(_devices(summary))
+    out.print(_links(summary))
+    out.print(result.explain(), markup=False)
+    out.print(f"\nWritten to {folder}: timeline.png, summary.json, *.parquet, trace.json.gz", markup=False)
+
+
+def _devices(summary: dict[str, Any]) -> Any:
+    found = sorted(summary["devices"].items(), key=lambda item: -item[1]["busy_s"])
+    rows = [
+        [
+            name,
+            duration(device["busy_s"]),
+            duration(device["waiting_s"]),
+            duration(device["down_s"]),
+            amount(device["energy_J"], "J"),
+            amount(device["peak_memory_bytes"], "B"),
+        ]
+        for name, device in found[:ROWS]
+    ]
+    title = "Devices" if len(found) <= ROWS else f"Devices (the {ROWS} busiest of {len(found)})"
+    return grid(title, ["device", "busy", "waiting", "down", "energy", "peak memory"], rows)
+
+
+def _links(summary: dict[str, Any]) -> Any:
+    found = sorted(summary["links"].items(), key=lambda item: -(item[1]["utilisation"] or 0.0))
+    rows = [
+        [name, share(link["utilisation"]), amount(link["bytes"], "B"), amount(link["bandwidth_Bps"], "B/s")]
+        for name, link in found[:ROWS]
+    ]
+    title = "Links" if len(found) <= ROWS else f"Links (the {ROWS} fullest of {len(found)})"
+    return grid(title, ["link", "utilisation", "carried", "bandwidth"], rows)
+
+
+def show_comparison(comparison: Comparison, folder: Path) -> None:
+    """Print one row an alternative, and which wins."""
+    out = console()
+    axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
+    steady = [_steady(run.result) for run in comparison]
+    best = min((time for time in steady if time is not None), default=None)
+    rows = []
+    for run, time in zip(comparison, steady, strict=True):
+        values = [str(run.axes.get(path, "")) for path in axes]
+        rows.append([*values, *(_figures(run.result, time, best) if run.result else [run.error, *[""] * 5])])
+    columns = [
+        *axes,
+        "iteration (steady)",
+        "against the best",
+        "x lower bound",
+        "sent",
+        "transfer hidden",
+        "iterations",
+    ]
+    out.print(grid(comparison.name, columns, rows))
+    out.print(comparison.winner, markup=False)
+    out.print(f"\nWritten to {folder}: compare.png, compare.csv, and a directory a run", markup=False)
+
+
+def _steady(result: Result | None) -> float | None:
+    return None if result is None else result.summary["iteration_s"]["steady"]
+
+
+def _figures(result: Result, steady_s: float | None, best_s: float | None) -> list[str]:
+    summary = result.summary
+    ratio = (summary.get("bounds") or {}).get("ratio")
+    slower = "" if steady_s is None or not best_s else f"+{100.0 * (steady_s / best_s - 1.0):.1f} %"
+    return [
+        duration(steady_s),
+        slower,
+        "" if ratio is None else f"{ratio:.3f}",
+        amount(summary["bytes_sent"], "B"),
+        share(summary.get("overlap")),
+        str(summary["iterations"]),
+    ]
+
+
+def show_profile(workload: Workload, file: Path | None) -> None:
+    """Print a row a layer with a bar as long as its time, and how true the figures are."""
+    out = console()
+    longest = max(layer.forward_s + layer.backward_s for layer in workload.layers)
+    rows = [
+        [
+            layer.name,
+            layer.kind,
+            duration(layer.forward_s),
+            duration(layer.backward_s),
+            f"{max(layer.forward_spread, layer.backward_spread):.0%}",
+            amount(layer.forward_flop / 2, "MAC"),
+            amount(layer.parameter_bytes, "B"),
+            amount(layer.output_bytes, "B"),
+            "█" * max(round(20 * (layer.forward_s + layer.backward_s) / longest), 1),
+        ]
+        for layer in workload.layers
+    ]
+    columns = ["layer", "kind", "forward", "backward", "spread", "MACs", "parameters", "output", "time"]
+    shape = "x".join(str(size) for size in workload.input_shape)
+    out.print(
+        grid(f"{workload.model}, batches of {workload.batch_size} x {shape}, {workload.dtype}", columns, rows)
+    )
+    out.print(
+        f"A step takes {duration(workload.step_s)}; its {len(workload.layers)} layers add up to "
+        f"{workload.coverage:.1%} of it. Parameters {amount(workload.parameter_bytes, 'B')}, peak memory "
+        f"{amount(workload.peak_memory_bytes, 'B')}.",
+        markup=False,
+    )
+    if file is not None:
+        out.print(f"Written to {file} and {file.with_suffix('.png')}", markup=False)
+
+
+def show_names(kind: str | None) -> None:
+    """Print the names of one kind, or of all. Raises `EdgesimError` for an unknown kind."""
+    kinds: dict[str, Callable[[], Any]] = {
+        "models": _models,
+        "presets": _presets,
+        "schedules": lambda: _described("schedule", SCHEDULES),
+        "methods": lambda: _described("method", METHODS),
+        "topologies": lambda: _described("topology", TOPOLOGIES),
+        "policies": lambda: _described("on_crash", POLICIES),
+    }
+    if kind is not None and kind not in kinds:
+        raise EdgesimError(f"there is no list of {kind!r}; known: {', '.join(kinds)}")
+    for name in [kind] if kind is not None else kinds:
+        console().print(kinds[name]())
+
+
+def _described(title: str, names: dict[str, str]) -> Any:
+    return grid("", [title, "what it is"], [[name, text] for name, text in names.items()], words=True)
+
+
+def _models() -> Any:
+    from edgesim.learning.catalogue import MODELS
+
+    rows = [
+        [name, "x".join(str(size) for size in entry.input_shape), entry.source]
+        for name, entry in MODELS.items()
+    ]
+    return grid("", ["model", "input", "from"], rows, words=True)
+
+
+def _presets() -> Any:
+    from edgesim.scenario.presets import PRESETS
+
+    fields = ("compute_flops", "memory_bandwidth_Bps", "memory_bytes", "busy_W", "idle_W")
+    units = ("FLOP/s", "B/s", "B", "W", "W")
+    rows = []
+    for name, preset in PRESETS.items():
+        figures = [preset.figures.get(field) for field in fields]
+        rows.append(
+            [
+                name,
+                *(
+                    ""
+                    if figure is None
+                    else amount(figure.value, unit) + ("*" if figure.status == "assumed" else "")
+                    for figure, unit in zip(figures, units, strict=True)
+                ),
+                preset.title,
+            ]
+        )
+    columns = ["preset", "compute", "memory bandwidth", "memory", "busy", "idle", "what it is (* assumed)"]
+    return grid("", columns, rows, words=True)
+
+
+SCHEDULES = {
+    "sequential": "one message for all layers, then all computing",
+    "layer-by-layer": "one message a layer",
+    "ibatch": "layers batched greedily",
+    "dynacomm": "layers batched so that the iteration is as short as can be (the default)",
+}
+METHODS = {"parameter-server": "one server, workers in bulk-synchronous steps"}
+TOPOLOGIES = {
+    "star": "every device linked to a switch, or to the device in the `center`",
+    "chain": "every device linked to the next",
+    "ring": "a chain whose ends are linked",
+    "tree": "every device linked to its parent, `fan_out` children each",
+    "mesh": "every device linked to every other",
+    "wifi": "one shared medium for all and for both directions",
+    "links": "the links you list",
+}
+POLICIES = {
+    "wait": "all wait until a crashed worker is back and has done its step again (the default)",
+    "drop": "the step goes on without it until it is back",
+    "resume": "all wait, and it goes on where it was",
+}
