@@ -20,9 +20,10 @@ _BELONGS = {
 
 
 def check_network(finding: Finding) -> bool:
-    """Note what is wrong with the network; return whether its wires can be relied on."""
+    """Note what is wrong with the network; return whether the names of its links can be relied on."""
     before = len(finding.problems)
     network = finding.scenario.network
+    sound = network.links is not None or network.topology != "links"
     for key, topologies in _BELONGS.items():
         if getattr(network, key) is not None and network.topology not in topologies:
             only = " and ".join(f"`{name}`" for name in topologies)
@@ -40,7 +41,8 @@ def check_network(finding: Finding) -> bool:
     if wire_count(finding.scenario, finding.names) > MAX_WIRES:
         count = wire_count(finding.scenario, finding.names)
         finding.say(f"has {count} links, more than {MAX_WIRES}; use `star` or `tree`", "network", "topology")
-    _middle(finding)
+        return False
+    sound = _middle(finding) and sound
     _settings(finding, network, ("network",))
     _medium(finding)
     _own(finding)
@@ -49,13 +51,15 @@ def check_network(finding: Finding) -> bool:
     _unique_links(finding)
     if len(finding.problems) == before:
         _levels(finding)
-    return len(finding.problems) == before
+    return sound
 
 
-def _middle(finding: Finding) -> None:
+def _middle(finding: Finding) -> bool:
+    """Note what is wrong with the middle of a star or wifi; return whether there is one."""
     network = finding.scenario.network
+    there = True
     if network.topology == "star" and network.center is not None:
-        finding.device(network.center, ("network", "center"))
+        there = finding.device(network.center, ("network", "center"))
     if network.topology == "wifi" and network.access_point in finding.names.groups:
         finding.device(network.access_point or "", ("network", "access_point"))
     if network.topology == "wifi" and network.access_point == finding.scenario.training.server:
@@ -66,6 +70,7 @@ def _middle(finding: Finding) -> None:
     if network.duplex == "shared" and network.topology == "links":
         message = "say which nodes share a medium: `links: [{between: [pi-1, pi-2, server]}]`"
         finding.say(message, "network", "duplex")
+    return there
 
 
 def _settings(finding: Finding, settings: LinkSettings, path: Path_) -> None:
@@ -138,9 +143,9 @@ def _link(finding: Finding, link: NamedLink, index: int) -> None:
         finding.say(f"leads from {link.to!r} to itself; name another node", *path, "to")
     ends: list[tuple[Path_, str | None]] = [(("from",), link.from_), (("to",), link.to)]
     ends += [(("between", position), node) for position, node in enumerate(link.between or ())]
-    for key, node in ends:
-        if node is not None and node in finding.names.groups:
-            finding.device(node, (*path, *key))
+    for key, end in ends:
+        if end is not None and end in finding.names.groups:
+            finding.device(end, (*path, *key))
     single = link.between is not None or (link.duplex or network.duplex) in ("half", "one-way", "shared")
     declared = link.bandwidth if link.bandwidth is not None else network.bandwidth
     if single and isinstance(declared, UpDown):

@@ -87,7 +87,8 @@ def label(item: Any, index: int) -> str:
     if isinstance(target, list):
         target = ",".join(map(str, target[:3]))
     if isinstance(target, str):
-        return f"{target} at {item['at']}" if isinstance(item.get("at"), str) else f"{target} at random"
+        when = str(item["at"]) if isinstance(item.get("at"), str) else "random" if "random" in item else ""
+        return f"{target} at {when}" if when else target
     return str(index)
 
 

@@ -20,6 +20,12 @@ def explain(error: ValidationError, document: Document, model: type[BaseModel]) 
     return sorted(problems, key=lambda problem: (problem.line, problem.column))
 
 
+def wrong_paths(error: ValidationError) -> list[Path_]:
+    """Return the path of every value that is wrong, keys that are missing left out."""
+    items = (item for item in error.errors(include_url=False) if item["type"] != "missing")
+    return [tuple(part for part in item["loc"] if not _is_tag(part) and part != "[key]") for item in items]
+
+
 def _follows(item: dict[str, Any], items: list[dict[str, Any]], model: type[BaseModel]) -> bool:
     """Return whether a problem is only the consequence of another: a key missing because it is misspelt, a
     list too short because an item of it is wrong."""

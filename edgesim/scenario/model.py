@@ -82,7 +82,7 @@ class Scenario(Section):
         except ValidationError as error:
             from edgesim.scenario.explain import explain
 
-            raise ScenarioError(explain(error, document, type(self))) from None
+            raise ScenarioError(explain(error, document, type(self))) from error
         self._document = document
 
     @property

@@ -3,8 +3,8 @@
 `measured`: somebody ran it and published the reading; `published`: the maker's specification; `assumed`: our
 judgement, with its reason. `compute_flops` is what training reaches, not the peak: nobody publishes it, so it
 is assumed throughout, from a measured Linpack (CPUs) or a share of the published peak (GPUs). Measure your
-own device with `edgesim profile` and give `speed` or `compute` instead. Memory is the physical one: the part of
-the operating system is not taken off.
+own device with `edgesim profile` and give `speed` or `compute` instead. Memory is the physical one: the
+part of the operating system is not taken off.
 """
 
 from __future__ import annotations
