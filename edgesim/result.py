@@ -9,7 +9,7 @@ import base64
 import html
 import io
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,10 +29,14 @@ if TYPE_CHECKING:
 class Result:
     """One run: what was asked, what happened, and what it comes to."""
 
-    def __init__(self, *, scenario: str, summary: Mapping[str, Any], tables: Tables) -> None:
-        """Hold a run; `scenario` is the resolved scenario as YAML text."""
+    def __init__(
+        self, *, scenario: str, summary: Mapping[str, Any], tables: Tables, base: str | Path = "."
+    ) -> None:
+        """Hold a run; `scenario` is the resolved scenario as YAML, files in it named from `base`."""
         self.scenario_yaml = scenario
         """The resolved scenario as YAML text."""
+        self.base = Path(base)
+        """The folder from which the scenario names its files."""
         self.summary: dict[str, Any] = dict(summary)
         """The content of `summary.json`; units are in the names, see `report.metrics.summary`."""
         self.tables = tables
@@ -49,7 +53,7 @@ class Result:
         summary = storage.read_summary(path)
         text = Path(path) / storage.SCENARIO
         scenario = text.read_text("utf-8") if text.exists() else ""
-        return cls(scenario=scenario, summary=summary, tables=storage.read_tables(path))
+        return cls(scenario=scenario, summary=summary, tables=storage.read_tables(path), base=path)
 
     def save(self, path: str | Path) -> Path:
         """Write the run's directory: scenario, summary, tables, timeline.png, trace.json.gz; return its path.
@@ -97,7 +101,7 @@ class Result:
         """The resolved scenario, parsed from its YAML."""
         from edgesim import scenario
 
-        return scenario.loads(self.scenario_yaml, file="scenario.yaml")
+        return scenario.loads(self.scenario_yaml, file="scenario.yaml", base=self.base)
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -151,11 +155,9 @@ class Result:
         )
 
     def _repr_html_(self) -> str:
-        picture = base64.b64encode(self._png()).decode()
         return (
             f"<div><p><b>{html.escape(_title(self.summary))}</b><br>{html.escape(self.explain())}</p>"
-            f'{_html_table(headline(self.summary))}<img style="max-width:100%" '
-            f'src="data:image/png;base64,{picture}"></div>'
+            f"{_html_table(headline(self.summary))}{_html_picture(self.plot_timeline)}</div>"
         )
 
 
@@ -248,12 +250,11 @@ class Comparison:
         return len(self.runs)
 
     def _repr_html_(self) -> str:
-        picture = base64.b64encode(_png(self.plot())).decode()
         names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
         wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
         return (
             f"<div><p>{html.escape(self.winner)}</p>{self.table[wanted].to_html(index=False)}"
-            f'<img style="max-width:100%" src="data:image/png;base64,{picture}"></div>'
+            f"{_html_picture(self.plot)}</div>"
         )
 
 
@@ -321,6 +322,15 @@ def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _html_picture(plot: Callable[[], Figure]) -> str:
+    """Return a figure as an image, or why there is none: data are shown even where a picture fails."""
+    try:
+        picture = base64.b64encode(_png(plot())).decode()
+    except Exception as error:
+        return f"<p>no picture: {html.escape(str(error))}</p>"
+    return f'<img style="max-width:100%" src="data:image/png;base64,{picture}">'
 
 
 def _html_table(rows: Mapping[str, str]) -> str:

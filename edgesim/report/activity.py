@@ -75,14 +75,13 @@ def activities(tables: Tables, start_s: float, end_s: float) -> dict[str, Activi
     computing: dict[str, Intervals] = {}
     into: dict[str, Intervals] = {}
     out: dict[str, Intervals] = {}
-    for device, first, last in tables.rows("spans", "device", "start_s", "end_s"):
-        if last > start_s and first < end_s:
-            computing.setdefault(device, []).append((max(first, start_s), min(last, end_s)))
-    for source, target, first, last in tables.rows("transfers", "source", "target", "start_s", "end_s"):
-        if last > start_s and first < end_s:
-            clipped = (max(first, start_s), min(last, end_s))
-            out.setdefault(source, []).append(clipped)
-            into.setdefault(target, []).append(clipped)
+    inside = tables.between(start_s, end_s)
+    for device, first, last in inside.rows("spans", "device", "start_s", "end_s"):
+        computing.setdefault(device, []).append((max(first, start_s), min(last, end_s)))
+    for source, target, first, last in inside.rows("transfers", "source", "target", "start_s", "end_s"):
+        clipped = (max(first, start_s), min(last, end_s))
+        out.setdefault(source, []).append(clipped)
+        into.setdefault(target, []).append(clipped)
     return {
         name: Activity(union(computing.get(name, ())), union(into.get(name, ())), union(out.get(name, ())))
         for name in {**computing, **out, **into}
@@ -102,10 +101,10 @@ def link_bytes(tables: Tables, during: Sequence[tuple[float, float]]) -> dict[st
     parts: dict[str, list[float]] = {}
     if not during:
         return {}
-    first, final = during[0][0], during[-1][1]
     wanted = list(during)
-    for start, end, sent, route in tables.rows("transfers", "start_s", "end_s", "sent_bytes", "route"):
-        if end <= first or start >= final or end <= start:
+    touching = tables.between(wanted[0][0], wanted[-1][1])
+    for start, end, sent, route in touching.rows("transfers", "start_s", "end_s", "sent_bytes", "route"):
+        if end <= start:
             continue
         inside = length(common([(start, end)], wanted)) / (end - start)
         for link in route.split(">") if inside else ():

@@ -32,6 +32,7 @@ def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
         return f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
     last = max(workers, key=lambda name: workers[name].end_s)
     bandwidths = _bandwidths(summary)
+    tables = tables.between(one.start_s, one.end_s)
     clauses = [_straggler(tables, one, workers, last, bandwidths)]
     clauses += _waiting(one, workers, last) + _server(one, workers[last].end_s, server)
     clauses += _fullest_link(tables, one, bandwidths)
@@ -60,7 +61,7 @@ def _straggler(
             f"and waits for transfers for {transfers}"
         )
     during, verb = (pulling, "pulling") if most == "pull" else (pushing, "pushing")
-    over = _tightest(tables, last, did, most, during, bandwidths)
+    over = _tightest(tables, last, most, during, bandwidths)
     return (
         f"{lead}{it}spends {share(parts[most] / whole)} {of_it} {verb}{over} "
         f"and computes for {share(parts['compute'] / whole)}"
@@ -84,7 +85,6 @@ def _outside(inner: list[tuple[float, float]], other: list[tuple[float, float]])
 def _tightest(
     tables: Tables,
     device: str,
-    did: Activity,
     way: str,
     during: Sequence[tuple[float, float]],
     bandwidths: Mapping[str, float],
@@ -92,8 +92,9 @@ def _tightest(
     """Name the fullest link on the device's own routes while it waits for its data."""
     end = "target" if way == "pull" else "source"
     mine: dict[str, None] = {}
-    for owner, start_s, end_s, route in tables.rows("transfers", end, "start_s", "end_s", "route"):
-        if owner == device and end_s > during[0][0] and start_s < during[-1][1]:
+    touching = tables.between(during[0][0], during[-1][1])
+    for owner, route in touching.rows("transfers", end, "route"):
+        if owner == device:
             mine.update(dict.fromkeys(route.split(">")))
     carried = link_bytes(tables, during)
     use = {

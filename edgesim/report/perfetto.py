@@ -16,7 +16,7 @@ from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
 
 SLICE_LIMIT = 1_000_000
-"""Most slices written, device by device; Perfetto in a browser does not open much more."""
+"""Most slices written, the earliest; Perfetto in a browser does not open much more."""
 LANES = ("compute", "out", "in")
 NETWORK = "network"
 """Process that holds the marks of what is not a device."""
@@ -27,24 +27,38 @@ def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = N
 
     `devices` gives the order of processes, `server` first; devices that only rows name follow.
     """
+    tables, truncated = _earliest(tables)
     slices = _slices(tables)
     names = dict.fromkeys([*([server] if server else []), *devices, *(device for device, _ in slices)])
     pids = {name: pid for pid, name in enumerate(names, start=1)}
     events: list[str] = []
-    left = SLICE_LIMIT
     for name, pid in pids.items():
         if any((name, lane) in slices for lane in LANES):
             events += _process(pid, name)
         tid = 1
         for lane in LANES:
-            chosen = slices.pop((name, lane), [])[: max(left, 0)]
-            left -= len(chosen)
-            made, tid = _track(pid, tid, lane, chosen)
+            made, tid = _track(pid, tid, lane, slices.pop((name, lane), []))
             events += made
     events += _marks(tables, pids)
-    other = f'"truncated":"at {SLICE_LIMIT} slices"' if left <= 0 else ""
-    head = f'{{"displayTimeUnit":"ms","otherData":{{{other}}},"traceEvents":[\n'
+    head = f'{{"displayTimeUnit":"ms","otherData":{{{truncated}}},"traceEvents":[\n'
     return gzip.compress((head + ",\n".join(events) + "\n]}\n").encode(), compresslevel=3, mtime=0)
+
+
+def _earliest(tables: Tables) -> tuple[Tables, str]:
+    """Return the rows of the earliest slices, as many as a trace holds, and a note if some are left out."""
+    import numpy as np
+
+    spans, transfers = (getattr(tables, name).column("end_s").to_numpy() for name in ("spans", "transfers"))
+    ends = np.sort(np.concatenate([spans, transfers, transfers]))
+    if len(ends) <= SLICE_LIMIT:
+        return tables, ""
+    limit_s = float(ends[SLICE_LIMIT - 1])
+    kept = Tables(
+        spans=tables.spans.filter(spans <= limit_s),
+        transfers=tables.transfers.filter(transfers <= limit_s),
+        marks=tables.marks,
+    )
+    return kept, f'"truncated":"only what ended by {limit_s} s, about {SLICE_LIMIT} slices"'
 
 
 Slice = tuple[int, int, str]
@@ -77,8 +91,8 @@ def _slices(tables: Tables) -> dict[tuple[str, str], list[Slice]]:
     ) in tables.rows("transfers", *columns, "end_s", "route"):
         lost = f',"lost_bytes":{lost_bytes!r}' if lost_bytes else ""
         text = (
-            f'{quote.name(kind, label)},"args":{{"iteration":{iteration},"bytes":{size},"queued_s":{queued_s!r}'
-            f',"from":{quote[source]},"to":{quote[target]},"route":{quote[route]}{lost}}}'
+            f'{quote.name(kind, label)},"args":{{"iteration":{iteration},"bytes":{size}'
+            f',"queued_s":{queued_s!r},"from":{quote[source]},"to":{quote[target]},"route":{quote[route]}{lost}}}'
         )
         row = (_ns(start_s), _ns(end_s), text)
         found.setdefault((source, "out"), []).append(row)

@@ -53,12 +53,29 @@ class Tables:
         chosen = getattr(self, name)
         return zip(*(chosen.column(column).to_pylist() for column in columns), strict=True)
 
+    def between(self, start_s: float, end_s: float) -> Tables:
+        """Return the tasks and messages that touch [start, end), uncut, and the marks in it."""
+        return Tables(
+            spans=_touching(self.spans, start_s, end_s),
+            transfers=_touching(self.transfers, start_s, end_s),
+            marks=_touching(self.marks, start_s, end_s),
+        )
+
     def fingerprint(self) -> str:
         """Return the fingerprint of the rows; see `Fingerprint`."""
         mark = Fingerprint()
         for name in TABLES:
             mark.add(name, getattr(self, name))
         return mark.hexdigest()
+
+
+def _touching(table: pa.Table, start_s: float, end_s: float) -> pa.Table:
+    if "time_s" in table.column_names:
+        time = table.column("time_s").to_numpy()
+        return table.filter((time >= start_s) & (time < end_s))
+    return table.filter(
+        (table.column("end_s").to_numpy() > start_s) & (table.column("start_s").to_numpy() < end_s)
+    )
 
 
 @lru_cache(maxsize=8)

@@ -114,9 +114,10 @@ def choose_devices(tables: Tables, devices: Sequence[str], server: str | None) -
 def lay_out(tables: Tables, devices: Sequence[str], window: Window) -> Layout:
     """Return the place of every bar that touches the window."""
     kinds, labels = _Codes(), _Codes()
-    spans = _bars(tables.spans, window, kinds, labels, "device", "left_s")
-    out = _bars(tables.transfers, window, kinds, labels, "source", "lost_bytes")
-    into = _bars(tables.transfers, window, kinds, labels, "target", "lost_bytes")
+    tables = tables.between(window.start_s, window.end_s)
+    spans = _bars(tables.spans, kinds, labels, "device", "left_s")
+    out = _bars(tables.transfers, kinds, labels, "source", "lost_bytes")
+    into = _bars(tables.transfers, kinds, labels, "target", "lost_bytes")
     groups, parts, y = [], [], 0.0
     for device in devices:
         top, lanes = y, []
@@ -165,24 +166,19 @@ class _Codes:
         return found
 
 
-def _bars(
-    table: Any, window: Window, kinds: _Codes, labels: _Codes, owner: str, lost: str
-) -> dict[str, dict[str, Any]]:
-    """Return the bars of a table that touch the window, as arrays by device, in order of start."""
-    start, end = (table.column(name).to_numpy() for name in ("start_s", "end_s"))
-    touching = np.flatnonzero((end > window.start_s) & (start < window.end_s))
-    chosen = table.take(touching)
-    if not len(touching):
+def _bars(table: Any, kinds: _Codes, labels: _Codes, owner: str, lost: str) -> dict[str, dict[str, Any]]:
+    """Return the bars of a table as arrays by device, in order of start."""
+    if not table.num_rows:
         return {}
     owners = _Codes()
     fields = {
-        "start": start[touching],
-        "end": end[touching],
-        "kind": kinds.of(chosen.column("kind")),
-        "label": labels.of(chosen.column("label")),
-        "lost": chosen.column(lost).to_numpy() > 0.0,
+        "start": table.column("start_s").to_numpy(),
+        "end": table.column("end_s").to_numpy(),
+        "kind": kinds.of(table.column("kind")),
+        "label": labels.of(table.column("label")),
+        "lost": table.column(lost).to_numpy() > 0.0,
     }
-    code = owners.of(chosen.column(owner))
+    code = owners.of(table.column(owner))
     order = np.lexsort((fields["start"], code))
     bounds = np.searchsorted(code[order], np.arange(len(owners.names) + 1))
     return {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pandas as pd
 import pytest
@@ -108,14 +109,15 @@ def test_kill_at_every_step_leaves_a_readable_directory(tmp_path, before):
     made, cluster = timeline(2, iterations=2), star(2)
     final = summary(Tables.of(made), cluster, facts(made, cluster))
     survived = 0
+    write(tmp_path / "old", made).finish(final)
     for step in range(1000):
         path = tmp_path / str(step)
         if before:
-            write(path, made).finish(final)
+            shutil.copytree(tmp_path / "old", path)
         with pytest.MonkeyPatch.context() as patch:
             count = kill_after(patch, step)
             try:
-                write(path, made, chunk=8).finish(final)
+                write(path, made, chunk=20).finish(final)
             except Killed:
                 pass
             else:

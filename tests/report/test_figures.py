@@ -1,0 +1,178 @@
+"""Pictures: what is shown, where, and nothing of the user's matplotlib is touched."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.collections import PolyCollection
+from matplotlib.image import imread
+
+from edgesim.report import drawing, figures, view
+from edgesim.report.comparison_figure import comparison
+from edgesim.report.metrics import summary
+from edgesim.report.tables import Tables
+from edgesim.timeline import Tag, Timeline
+from tests.report.synthetic import facts, star, timeline
+
+
+def pixels(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=50)
+    buffer.seek(0)
+    return imread(buffer)
+
+
+def texts(axes):
+    return [text.get_text() for text in axes.texts]
+
+
+@pytest.mark.parametrize("workers", [1, 4, 29, 99])
+def test_every_size_is_drawn_with_all_its_devices(workers):
+    figure = figures.timeline(Tables.of(timeline(workers)), server="server", title="hello")
+    names = {f"pi-{i}" for i in range(1, workers + 1)} | {"server"}
+    assert names <= set(texts(figure.axes[0]))
+    image = pixels(figure)
+    assert image.shape[1] == 700
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 20
+    assert 2.5 < figure.get_size_inches()[1] < 40
+
+
+def test_server_is_first_and_devices_keep_their_order():
+    tables = Tables.of(timeline(3))
+    assert view.choose_devices(tables, ("pi-3", "pi-1", "server", "pi-2"), "server") == (
+        "server",
+        "pi-3",
+        "pi-1",
+        "pi-2",
+    )
+    many = view.choose_devices(tables, [f"idle-{i}" for i in range(100)], "server")
+    assert sorted(many) == ["pi-1", "pi-2", "pi-3", "server"]
+
+
+def test_window_of_a_long_run_is_its_first_steady_iterations():
+    made = timeline(2, iterations=20)
+    ends = [row[0] for row in made.marks]
+    window = view.choose_window(Tables.of(made), "server", None, None)
+    assert (window.start_s, window.end_s) == (ends[9], ends[12])
+    assert window.note.startswith("iterations 11 to 13 of 20")
+    assert view.choose_window(Tables.of(made), "server", (1, 2.5), None).end_s == 2.5
+    whole = view.choose_window(Tables.of(timeline(2, iterations=3)), "server", None, 99.0)
+    assert (whole.start_s, whole.end_s, whole.note) == (0.0, 99.0, "")
+    faulty = view.choose_window(Tables.of(timeline(2, iterations=20, crash=True)), "server", None, None)
+    assert faulty.start_s == 0.0
+    with pytest.raises(ValueError, match="must rise"):
+        view.choose_window(Tables.of(made), "server", (2.0, 2.0), None)
+
+
+def test_bars_of_one_lane_never_overlap():
+    tables = Tables.of(timeline(6, parallel=2))
+    window = view.choose_window(tables, "server", None, None)
+    layout = view.lay_out(tables, view.choose_devices(tables, (), "server"), window)
+    order = np.lexsort((layout.start_B, layout.top_B))
+    same = layout.top_B[order][1:] == layout.top_B[order][:-1]
+    assert (layout.start_B[order][1:] >= layout.end_B[order][:-1] - 1e-12)[same].all()
+    assert len(layout.start_B) == len(tables.spans) + 2 * len(tables.transfers)
+    for one, two in zip(layout.groups, layout.groups[1:], strict=False):
+        assert one.bottom < two.top
+
+
+def test_labels_are_written_only_where_they_fit():
+    made = Timeline()
+    for start, end in ((0.0, 5.0), (5.0, 5.01)):
+        made.spans.append(("pi", Tag("forward", "1-4", 0, 1, 4), start, end, 1.0, 0.0))
+    made.spans.append(("pi", Tag("forward", "9" * 300, 0, 1, 4), 6.0, 8.0, 1.0, 0.0))
+    shown = texts(figures.timeline(Tables.of(made)).axes[0])
+    assert shown.count("1-4") == 1
+    assert "9" * 300 not in shown
+
+
+def test_faults_and_losses_are_in_the_legend():
+    made = timeline(2, crash=True)
+    made.mark(0.1, "pi-2.up", "cut")
+    made.mark(0.2, "wifi", "change")
+    tag = Tag("push", "1", 0, 1, 1)
+    made.transfers.append(("pi-1", "server", tag, 10, 5.0, 0.0, 5.0, 0.2, 0.2, 0.3, "x"))
+    figure = figures.timeline(Tables.of(made), server="server")
+    legend = {text.get_text() for text in figure.legends[0].get_texts()}
+    kinds = {"forward", "backward", "pull", "push", "update"}
+    assert legend == kinds | {"lost", "down", "crash", "return", "cut", "change"}
+    assert "wifi" in texts(figure.axes[0])
+
+
+def test_many_thin_bars_become_few():
+    made = Timeline()
+    for i in range(20_000):
+        made.spans.append(("pi", Tag("forward", str(i), i, 1, 1), float(i), i + 1.0, 1.0, 0.0))
+    axes = figures.timeline(Tables.of(made)).axes[0]
+    drawn = sum(len(one.get_paths()) for one in axes.collections if isinstance(one, PolyCollection))
+    assert drawn <= 2 * 1400
+    image = pixels(axes.get_figure())
+    assert len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 2
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "unit"),
+    [(0, 2e-4, "µs"), (0, 0.2, "ms"), (0, 20, "s"), (0, 600, "min"), (0, 1e5, "h"), (5000, 5000.001, "ms")],
+)
+def test_time_axis_has_a_unit_that_suits(start, end, unit):
+    axes = figures.timeline(Tables.of(timeline(1)), zoom=(start, end)).axes[0]
+    assert axes.get_xlabel().endswith(f"({unit})")
+    labels = [axes.xaxis.get_major_formatter()(tick) for tick in axes.get_xticks()]
+    assert 3 <= len(labels) <= 12
+    assert all(len(label) <= 6 for label in labels)
+    assert ("after 5000 s" in axes.get_xlabel()) == (start == 5000)
+
+
+def test_more_devices_than_fit_are_cut_and_the_title_says_so():
+    made = Timeline()
+    for i in range(300):
+        made.spans.append((f"pi-{i}", Tag("forward", "1", 0, 1, 1), 0.0, 1.0, 1.0, 0.0))
+    figure = figures.timeline(Tables.of(made))
+    assert any("the first 200 of 300 devices" in text.get_text() for text in figure.texts)
+
+
+def test_empty_run_is_an_empty_picture():
+    assert pixels(figures.timeline(Tables.of(Timeline()), devices=("pi",))).size
+    assert pixels(figures.timeline(Tables.of(Timeline()))).size
+    assert pixels(comparison([])).size
+
+
+def test_comparison_shows_bars_bounds_and_four_timelines():
+    cluster, runs = star(8), []
+    for segments in range(1, 7):
+        made = timeline(8, segments=segments)
+        runs.append(
+            (f"s{segments}", summary(Tables.of(made), cluster, facts(made, cluster)), Tables.of(made))
+        )
+    figure = comparison(runs, title="six")
+    assert len(figure.axes) == 5
+    bars, *panels = figure.axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == [name for name, *_ in runs]
+    assert len(bars.patches) == len(bars.lines) == 6
+    spans = {round(panel.get_xlim()[1] - panel.get_xlim()[0], 9) for panel in panels}
+    assert len(spans) == 1
+    straggler = max(runs[0][1]["devices"], key=lambda name: runs[0][1]["devices"][name]["busy_s"])
+    assert straggler in texts(panels[0])
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_thin_bars_keep_their_place():
+    left = np.array([0.0, 0.1, 5.0, 5.2])
+    made = drawing._merged(left, left + 0.05, np.zeros(4), np.ones(4), 1.0)
+    assert made[0].tolist() == [0.0, 5.0]
+    assert made[1].tolist() == [1.0, 6.0]
+
+
+def test_pyplot_and_the_backend_are_never_touched():
+    code = (
+        "import sys, matplotlib; before = list(dict.items(matplotlib.rcParams))\n"
+        "from edgesim.report import figures; from edgesim.report.tables import Tables\n"
+        "from edgesim.timeline import Timeline\n"
+        "figures.timeline(Tables.of(Timeline())).savefig(sys.stdout.buffer)\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "assert list(dict.items(matplotlib.rcParams)) == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
