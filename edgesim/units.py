@@ -88,7 +88,7 @@ POWER = Dimension(name="power", unit="W", examples=("6 W", "500 mW"), table=_POW
 DIMENSIONS = (TIME, DATA, BANDWIDTH, COMPUTE, POWER)
 
 _CLOCK = ("d", "h", "min")
-NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?"
+NUMBER = r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?"
 _QUANTITY = re.compile(rf"\s*({NUMBER})\s*(\S.*?)?\s*")
 _UNIT = re.compile(r"[A-Za-zµμ]+(?:\s*[*/]\s*[A-Za-zµμ]+)*")
 _SHRUNK = re.compile(r"(?:m|u|µ|μ|n|p|milli|micro|nano)(?:bit|bits|B|bytes?|FLOP|FLOPS|bps)\b")
@@ -154,10 +154,13 @@ def parse(text: object, dimension: Dimension) -> float:
     factor = dimension.table.get(unit)
     if factor is None:
         factor = _pint_factor(unit, dimension, text)
+    exponent = number.lower().partition("e")[2].lstrip("+-0")
+    if len(exponent) > 3:
+        raise UnitError(f"beyond what a number can be, got {text!r}; write {_examples(dimension)}")
     try:
         return float(Fraction(number) * factor)
     except OverflowError:
-        raise UnitError(f"too large for any computer, got {text!r}; write {_examples(dimension)}") from None
+        raise UnitError(f"beyond what a number can be, got {text!r}; write {_examples(dimension)}") from None
 
 
 def show(value: float, dimension: Dimension) -> str:

@@ -219,6 +219,8 @@ class _Reader:
             self.document.keys[*path, key] = place
             data[key] = None
             data[key] = self.value(value_node, (*path, key))
+            if data[key] is None and value_node.value == "":  # nothing stands there: point at the key
+                self.document.values[*path, key] = place
         for item in merged:
             self._merge(item, path, data)
         return data

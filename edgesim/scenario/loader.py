@@ -24,12 +24,14 @@ def load(path: str | Path) -> Scenario:
     return _checked(read(path))
 
 
-def loads(text: str, file: str = "<string>", base: str | Path = ".") -> Scenario:
+def loads(text: str, file: str = "<string>", base: str | Path = ".", *, meaning: bool = True) -> Scenario:
     """Return the scenario in YAML text; paths in it are read from the folder `base`.
 
-    Raises `ScenarioError` with every problem of the text, each at its line and column.
+    With `meaning=False` only the form is checked, and no file that the scenario names is read. Raises
+    `ScenarioError` with every problem of the text, each at its line and column.
     """
-    return _checked(parse(text, file, Path(base)))
+    document = parse(text, file, Path(base))
+    return _checked(document) if meaning else Scenario.of(document)
 
 
 def ensure(scenario: Scenario) -> Scenario:

@@ -100,11 +100,11 @@ class Scenario(Section):
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
         return data
 
-    def to_yaml(self) -> str:
-        """Return the scenario as YAML text."""
-        from edgesim.scenario.writer import to_yaml
+    def to_yaml(self, folder: str | Path | None = None) -> str:
+        """Return the scenario as YAML text; with `folder`, files it names are given relative to that."""
+        from edgesim.scenario.writer import moved, to_yaml
 
-        return to_yaml(self)
+        return to_yaml(self, None if folder is None else moved(self, Path(folder)))
 
     def save(self, path: str | Path) -> None:
         """Write the scenario as YAML; files it names are given relative to the new place."""

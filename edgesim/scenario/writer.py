@@ -45,10 +45,16 @@ def to_yaml(scenario: Scenario, data: Any = None) -> str:
 
 def save(scenario: Scenario, path: Path) -> None:
     """Write a scenario, the files it names given relative to its new folder."""
+    schema = Path(os.path.relpath(SCHEMA_FILE, path.parent)).as_posix()
+    text = to_yaml(scenario, moved(scenario, path.parent))
+    path.write_text(f"{HEADER}{schema}\n{text}", encoding="utf-8")
+
+
+def moved(scenario: Scenario, folder: Path) -> dict[str, Any]:
+    """Return the data of a scenario, the files it names given relative to a folder."""
     data = scenario.to_data()
-    _move_files(data, scenario, path.parent)
-    schema = os.path.relpath(SCHEMA_FILE, path.parent)
-    path.write_text(f"{HEADER}{Path(schema).as_posix()}\n{to_yaml(scenario, data)}", encoding="utf-8")
+    _move_files(data, scenario, folder)
+    return data
 
 
 def _move_files(value: Any, scenario: Scenario, folder: Path) -> None:

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesim.timeseries import Series, constant
+
+
+@st.composite
+def some_series(draw: st.DrawFn) -> Series:
+    steps = draw(st.lists(st.integers(1, 8), max_size=5))
+    times = [0.0]
+    for step in steps:
+        times.append(times[-1] + step / 4)
+    values = draw(st.lists(st.floats(0, 10), min_size=len(times), max_size=len(times)))
+    period = draw(st.none() | st.integers(1, 8).map(lambda more: times[-1] + more / 4))
+    return Series(times_s=tuple(times), values=tuple(values), period_s=period)
+
+
+@given(some_series(), st.integers(0, 200))
+def test_nothing_changes_before_the_next_change(series: Series, quarter: int) -> None:
+    now = quarter / 4
+    change = series.next_change_s(now)
+    end = now + 20 if change is None else change
+    assert change is None or change > now
+    probe = now
+    while probe < end:
+        assert series.at(probe) == series.at(now)
+        probe += 0.125
+
+
+@given(some_series(), st.integers(0, 100))
+def test_a_period_later_all_is_the_same(series: Series, quarter: int) -> None:
+    if series.period_s is not None:
+        assert series.at(quarter / 4) == series.at(quarter / 4 + series.period_s)
+
+
+def test_a_constant_never_changes() -> None:
+    assert constant(3.0).at(1e9) == 3.0
+    assert constant(3.0).next_change_s(0.0) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "values", "period"),
+    [
+        ((), (), None),
+        ((0.0,), (1.0, 2.0), None),
+        ((1.0,), (1.0,), None),
+        ((0.0, 0.0), (1.0, 2.0), None),
+        ((0.0, 2.0), (1.0, 2.0), 2.0),
+    ],
+)
+def test_refuses(times: tuple[float, ...], values: tuple[float, ...], period: float | None) -> None:
+    with pytest.raises(ValueError, match="times|period"):
+        Series(times_s=times, values=values, period_s=period)
