@@ -132,6 +132,7 @@ def test_busy_of_spans_agrees_with_the_engine():
         (lambda made, counted: counted.update(simulated_s=0.1), "was busy"),
         (lambda made, counted: counted.update(links={"x": LinkFacts(carried_bytes=9.0)}), "link x carried"),
         (lambda made, counted: counted.update(devices={"pi-1": DeviceFacts(busy_s=9e-3)}), "spans add up"),
+        (lambda made, counted: counted.update(devices={"server": DeviceFacts(busy_s=0.5)}), "spans add up"),
     ],
 )
 def test_audit_finds_what_cannot_be_true(break_it, words):
