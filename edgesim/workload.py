@@ -6,6 +6,7 @@ Sizes and times are for one whole batch unless a field says otherwise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -80,12 +81,47 @@ class Workload:
     @property
     def coverage(self) -> float:
         """Sum of the layers' times over the time of the whole step; 1 when nothing is missed or doubled."""
-        return sum(layer.forward_s + layer.backward_s for layer in self.layers) / self.step_s
+        return math.fsum(layer.forward_s + layer.backward_s for layer in self.layers) / self.step_s
 
     def memory_bytes(self) -> int:
         """Memory of plain training: parameters, gradients, activations of one batch and its input, in B."""
         activations = sum(layer.activation_bytes for layer in self.layers)
         return 2 * self.parameter_bytes + activations + self.input_bytes
+
+
+def workload_table(workload: Workload) -> list[dict[str, str | int | float]]:
+    """Return a row a layer, ready for a table: units are in the names, sizes and times for one batch.
+
+    `share` is the layer's part of all layers' time; `forward_GFLOPps` what it reached on the profiled host.
+
+    >>> layer = Layer(name="fc", kind="Linear", forward_s=0.5, backward_s=1.5, forward_flop=2e9,
+    ...               backward_flop=4e9, parameters=10, parameter_bytes=40, output_bytes=8,
+    ...               activation_bytes=0)
+    >>> row = workload_table(Workload(model="m", batch_size=1, input_shape=(1,), dtype="float32",
+    ...                               layers=(layer,), step_s=2.0))[0]
+    >>> row["layer"], row["forward_ms"], row["share"], row["forward_GFLOPps"]
+    (1, 500.0, 1.0, 4.0)
+    """
+    total = math.fsum(layer.forward_s + layer.backward_s for layer in workload.layers)
+    return [
+        {
+            "layer": index,
+            "name": layer.name,
+            "kind": layer.kind,
+            "forward_ms": layer.forward_s * 1e3,
+            "backward_ms": layer.backward_s * 1e3,
+            "spread": max(layer.forward_spread, layer.backward_spread),
+            "share": (layer.forward_s + layer.backward_s) / total if total else 0.0,
+            "parameters": layer.parameters,
+            "parameter_bytes": layer.parameter_bytes,
+            "output_bytes": layer.output_bytes,
+            "activation_bytes": layer.activation_bytes,
+            "forward_GFLOP": layer.forward_flop / 1e9,
+            "backward_GFLOP": layer.backward_flop / 1e9,
+            "forward_GFLOPps": layer.forward_flop / layer.forward_s / 1e9 if layer.forward_s else 0.0,
+        }
+        for index, layer in enumerate(workload.layers, start=1)
+    ]
 
 
 class LayerTimer(Protocol):

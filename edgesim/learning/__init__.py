@@ -9,15 +9,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgesim.learning.cache import cache_folder, workload_for
+    from edgesim.learning.live import LiveTimer
     from edgesim.learning.profiler import Effort, profile_model
+    from edgesim.learning.recording import ReplayTimer
     from edgesim.learning.task import fits
 
-__all__ = ["Effort", "fits", "profile_model"]
+__all__ = ["Effort", "LiveTimer", "ReplayTimer", "cache_folder", "fits", "profile_model", "workload_for"]
 
 _HOMES = {
     "Effort": "edgesim.learning.profiler",
+    "LiveTimer": "edgesim.learning.live",
+    "ReplayTimer": "edgesim.learning.recording",
+    "cache_folder": "edgesim.learning.cache",
     "fits": "edgesim.learning.task",
     "profile_model": "edgesim.learning.profiler",
+    "workload_for": "edgesim.learning.cache",
 }
 
 

@@ -1,80 +1,44 @@
-"""Models by name: taken from public zoos with random weights, our own only where none has them.
+"""Makes models: taken from public zoos with random weights, our own only where none has them.
 
-A zoo name is looked up in `ZOO`; anything with a colon is an import path `package.module:callable`, called
+Names are those of the catalogue; anything with a colon is an import path `package.module:callable`, called
 without arguments. Packages of zoos are imported when a model of theirs is first built.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from edgesim.errors import ProfileError
+from edgesim.learning import catalogue
 
 REMEDY = "pip install 'edgesim[zoo]'"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One model of the zoo."""
-
-    build: Callable[[tuple[int, ...]], nn.Module]
-    """Makes the model for an input shape; most take no notice of it and have one of their own."""
-    input_shape: tuple[int, ...]
-    """The shape of one sample the model was designed for: channels, height, width."""
-    source: str
-    """Where the construction comes from."""
 
 
 def build(model: str, input_shape: tuple[int, ...] | None = None, *, device: str = "cpu") -> nn.Module:
     """Return a model with random weights (always the same ones), in training mode.
 
-    `model` is a name of `ZOO` or `package.module:callable`; `input_shape` is one sample's, by default the
-    model's own; `device="meta"` makes it without memory. Raises ProfileError if there is no such model, its
-    package is missing, or what it makes is no trainable `nn.Module`.
+    `model` is a name of the catalogue or `package.module:callable`; `input_shape` is one sample's, by
+    default the model's own; `device="meta"` makes it without memory. Raises ProfileError if there is no such
+    model, its package is missing, the input does not fit, or what it makes is no `nn.Module`.
 
     >>> sum(parameter.numel() for parameter in build("lenet").parameters())
     62006
     """
     with torch.random.fork_rng(devices=[]), torch.device(device):
         torch.manual_seed(0)
-        if ":" in model:
+        if catalogue.is_import_path(model):
             module = _from_import_path(model)
         else:
-            entry = _entry(model)
-            module = entry.build(input_shape or entry.input_shape)
+            shape = input_shape or catalogue.default_input_shape(model)
+            catalogue.check_input(model, shape)
+            module = BUILDERS[model](shape)
     return module.to(device).train()
-
-
-def default_input_shape(model: str) -> tuple[int, ...]:
-    """Return the shape of one sample that a zoo model was designed for; ProfileError for an import path.
-
-    >>> default_input_shape("inception-v4")
-    (3, 299, 299)
-    """
-    if ":" in model:
-        raise ProfileError(f"model {model!r}: the input shape of a model of your own must be given")
-    return _entry(model).input_shape
-
-
-def _entry(model: str) -> Entry:
-    if model not in ZOO:
-        close = difflib.get_close_matches(model.lower().replace("_", "-"), ZOO, n=1, cutoff=0.5)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        known = ", ".join(ZOO)
-        raise ProfileError(
-            f"model {model!r}: unknown{hint} Known: {known}; or name your own as package.module:callable"
-            if hint
-            else f"model {model!r}: unknown. Known: {known}; or name your own as package.module:callable"
-        )
-    return ZOO[model]
 
 
 def _from_import_path(path: str) -> nn.Module:
@@ -108,6 +72,9 @@ def _zoo_package(name: str) -> Any:
 def _pytorchcv(name: str) -> Callable[[tuple[int, ...]], nn.Module]:
     def make(input_shape: tuple[int, ...]) -> nn.Module:
         module: nn.Module = _zoo_package("pytorchcv.model_provider").get_model(name)
+        features = module.get_submodule("features")
+        if isinstance(getattr(features, "final_pool", None), nn.AvgPool2d):
+            features.final_pool = nn.AdaptiveAvgPool2d(1)
         return module
 
     return make
@@ -153,18 +120,9 @@ def _mobilenetv2(classes: int) -> Callable[[tuple[int, ...]], nn.Module]:
     return make
 
 
-def _plane(input_shape: tuple[int, ...], model: str, least: int) -> tuple[int, int, int]:
-    if len(input_shape) != 3 or min(input_shape[1:]) < least:
-        raise ProfileError(
-            f"model {model!r}: takes [channels, height, width] of at least {least} pixels, "
-            f"got {list(input_shape)}"
-        )
-    return input_shape[0], input_shape[1], input_shape[2]
-
-
 def _lenet(input_shape: tuple[int, ...]) -> nn.Module:
     """LeNet-5 (LeCun et al., Proc. IEEE 86(11), 1998) with ReLU and max pooling, for any image size."""
-    channels, height, width = _plane(input_shape, "lenet", 16)
+    channels, height, width = input_shape
     rows, columns = ((height - 4) // 2 - 4) // 2, ((width - 4) // 2 - 4) // 2
     return nn.Sequential(
         nn.Conv2d(channels, 6, 5),
@@ -184,7 +142,7 @@ def _lenet(input_shape: tuple[int, ...]) -> nn.Module:
 
 def _small_cnn(input_shape: tuple[int, ...]) -> nn.Module:
     """Eight layers in the manner of VGG with BN, 0.68 M parameters at [3, 32, 32]: a quick real CNN."""
-    channels, height, width = _plane(input_shape, "small-cnn", 8)
+    channels, height, width = input_shape
     layers: list[nn.Module] = []
     for wide, pool in [(32, False), (32, True), (64, False), (64, True), (128, False), (128, True)]:
         layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
@@ -199,28 +157,22 @@ def _small_cnn(input_shape: tuple[int, ...]) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-_IMAGE = (3, 224, 224)
-_PYTORCHCV = "pytorchcv 0.0.67"
-
-ZOO: dict[str, Entry] = {
-    "lenet": Entry(build=_lenet, input_shape=(3, 32, 32), source="edgesim (LeCun et al. 1998)"),
-    "small-cnn": Entry(build=_small_cnn, input_shape=(3, 32, 32), source="edgesim"),
-    "vgg-19": Entry(build=_pytorchcv("vgg19"), input_shape=_IMAGE, source=_PYTORCHCV),
-    "googlenet": Entry(
-        build=_googlenet, input_shape=_IMAGE, source="googlenet_pytorch, kernels and biases as published"
-    ),
-    "inception-v4": Entry(build=_pytorchcv("inceptionv4"), input_shape=(3, 299, 299), source=_PYTORCHCV),
-    "resnet-18": Entry(build=_pytorchcv("resnet18"), input_shape=_IMAGE, source=_PYTORCHCV),
-    "resnet-50": Entry(build=_pytorchcv("resnet50b"), input_shape=_IMAGE, source=_PYTORCHCV),
-    "resnet-152": Entry(build=_pytorchcv("resnet152b"), input_shape=_IMAGE, source=_PYTORCHCV),
-    "mobilenetv2": Entry(build=_mobilenetv2(1000), input_shape=_IMAGE, source="transformers"),
-    "mobilenetv2-32": Entry(
-        build=_mobilenetv2(10), input_shape=(3, 32, 32), source="transformers, 10 classes"
-    ),
-    "densenet-40": Entry(
-        build=_pytorchcv("densenet40_k12_cifar10"), input_shape=(3, 32, 32), source=_PYTORCHCV
-    ),
-    "densenet-121": Entry(build=_pytorchcv("densenet121"), input_shape=_IMAGE, source=_PYTORCHCV),
-    "vit": Entry(build=_vit, input_shape=_IMAGE, source="transformers, ViT-B/16"),
+BUILDERS: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {
+    "lenet": _lenet,
+    "small-cnn": _small_cnn,
+    "vgg-19": _pytorchcv("vgg19"),
+    "googlenet": _googlenet,
+    "inception-v4": _pytorchcv("inceptionv4"),
+    "resnet-18": _pytorchcv("resnet18"),
+    "resnet-50": _pytorchcv("resnet50b"),
+    "resnet-152": _pytorchcv("resnet152b"),
+    "mobilenetv2": _mobilenetv2(1000),
+    "mobilenetv2-32": _mobilenetv2(10),
+    "densenet-40": _pytorchcv("densenet40_k12_cifar10"),
+    "densenet-121": _pytorchcv("densenet121"),
+    "vit": _vit,
 }
-"""Every model by name, the ones that need no package first."""
+"""A constructor for every name of the catalogue, given the shape of one sample.
+
+The ResNets are those with the stride in the 3x3 convolution (11.51 GMAC for ResNet-152, against 11.28).
+"""

@@ -21,13 +21,16 @@ from torch import nn
 
 from edgesim.errors import ProfileError
 from edgesim.learning.counting import Counts, count
-from edgesim.learning.host import cpu_name
-from edgesim.learning.layers import LayerModule, Layout, find_layers
+from edgesim.learning.host import CLOCKS, best_clock, cpu_name
+from edgesim.learning.layers import Layout, find_layers
 from edgesim.learning.memory import HOW, peak_memory_bytes
 from edgesim.learning.storages import nbytes
 from edgesim.learning.task import Task, make_task
 from edgesim.learning.tracer import Trace, Tracer
 from edgesim.workload import Layer, Workload
+
+METHOD = 1
+"""Version of how layers are cut and timed; a cached profile of another is measured again."""
 
 Progress = Callable[[int, int, float], None]
 """Called after each repeat with: repeats done, most that may come, relative error of the median so far."""
@@ -60,16 +63,16 @@ def profile_model(
     threads: int = 1,
     progress: Progress | None = None,
     effort: Effort | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] | None = None,
 ) -> Workload:
     """Return a model cut into its layers, each timed inside the whole step on this host.
 
     `model` is a zoo name, `package.module:callable`, or a module (which is trained a little: its weights and
     statistics change). `input_shape` is one sample's, by default the zoo model's own. `clock` reads seconds;
-    another than the wall clock is noted in the provenance. Raises ProfileError if the model is unknown, the
-    input does not fit, or a layer takes no time.
+    by default it is `host.best_clock`, and the provenance says which. Raises ProfileError if the model is
+    unknown, the input does not fit, or a layer takes no time.
     """
-    effort = effort or Effort()
+    effort, clock = effort or Effort(), clock or best_clock(threads)
     with _quiet(threads):
         task = make_task(model, input_shape, batch_size, dtype)
         layout = find_layers(task.model, task.forward)
@@ -99,6 +102,8 @@ class Times:
 
     step_s: list[float] = field(default_factory=list)
     """Whole plain steps, in s."""
+    wall_s: list[float] = field(default_factory=list)
+    """The same steps by the wall clock, in s."""
     optimizer_s: list[float] = field(default_factory=list)
     """Updates, in s."""
     traces: list[Trace] = field(default_factory=list)
@@ -141,7 +146,9 @@ def _measure(
     optimizer = torch.optim.SGD(parameters, lr=1e-9)
     began = time.perf_counter()
     for repeat in range(-effort.warm_up, effort.most):
+        began_s = time.perf_counter()
         step_s = _plain_step(task, clock)
+        wall_s = time.perf_counter() - began_s
         start = clock()
         optimizer.step()
         optimizer_s = clock() - start
@@ -151,6 +158,7 @@ def _measure(
         if repeat < 0:
             continue
         times.step_s.append(step_s)
+        times.wall_s.append(wall_s)
         times.optimizer_s.append(optimizer_s)
         times.traces.append(trace)
         done = repeat + 1
@@ -238,10 +246,8 @@ def _provenance(
         "repeats": str(len(times.step_s)),
         "step_spread": f"{spread(times.step_s):.4f}",
         "coverage": f"{coverage:.4f}",
-        "clock": {
-            time.perf_counter: "wall clock",
-            time.thread_time: "CPU time of the training thread",
-        }.get(clock, "the caller's"),
+        "clock": CLOCKS.get(clock, "the caller's"),
+        "wall_over_clock": f"{statistics.median(times.wall_s) / statistics.median(times.step_s):.4f}",
         "layers": "modules with parameters in order of execution (branches one after another), each with the "
         "parameter-free work, normalisation and PReLU up to the next",
         "flop": "torch.utils.flop_counter, 2 per multiply-accumulate; grouped conv corrected backward",
@@ -252,6 +258,3 @@ def _provenance(
     if layout.shared:
         notes["shared_layers"] = "run more than once a pass, times added: " + ", ".join(layout.shared)
     return notes
-
-
-__all__ = ["Effort", "LayerModule", "Progress", "Times", "profile_model", "spread"]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from edgesim.errors import ProfileError
-from edgesim.learning import models
+from edgesim.learning import catalogue, models
 
 DTYPES = {
     "float32": torch.float32,
@@ -75,7 +75,7 @@ def make_task(
     _check_sizes(input_shape, batch_size, dtype)
     if isinstance(model, str):
         name = model
-        shape = input_shape or models.default_input_shape(model)
+        shape = input_shape or catalogue.default_input_shape(model)
         module = models.build(model, shape, device=device)
     else:
         if input_shape is None:
@@ -107,7 +107,8 @@ def fits(
     >>> fits("lenet", (3, 32, 32))
     >>> fits("lenet", (3, 8, 8))
     Traceback (most recent call last):
-    edgesim.errors.ProfileError: model 'lenet': takes [channels, height, width] of at least 16 pixels, ...
+    edgesim.errors.ProfileError: model 'lenet': input [3, 8, 8] does not fit: it takes any channels of
+    at least 16 pixels; it was made for [3, 32, 32]
     """
     make_task(model, input_shape, batch_size, dtype, device="meta")
 
@@ -129,8 +130,8 @@ def _try(name: str, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
         shape = "x".join(str(size) for size in batch.shape[1:])
         own = ""
-        if name in models.ZOO:
-            own = f"; it was made for {'x'.join(str(size) for size in models.ZOO[name].input_shape)}"
+        if name in catalogue.MODELS:
+            own = f"; it was made for {'x'.join(str(size) for size in catalogue.MODELS[name].input_shape)}"
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ProfileError(
             f"model {name!r}: does not take batches of {batch.shape[0]} inputs of {shape}{own} ({reason})"

@@ -73,6 +73,8 @@ class Tracer:
         forward_L = attribute(marks, start, end, layers)
         back: list[Mark] = []
         self._watch_backward(loss, sequence, [layer for _, layer in marks], back, clock)
+        if self._on_layer is not None and marks:
+            self._on_layer(marks[-1][1], "backward")
         start = clock()
         loss.backward()  # type: ignore[no-untyped-call]
         end = clock()

@@ -1,0 +1,118 @@
+"""The models that have names, and which inputs they take: known without loading torch."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from edgesim.errors import ProfileError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One named model."""
+
+    input_shape: tuple[int, ...]
+    """The shape of one sample it was designed for: channels, height, width."""
+    source: str
+    """Where its construction comes from."""
+    channels: int | None = 3
+    """Channels it takes; None: any."""
+    least: int
+    """Smallest height and width it takes."""
+    most: int | None = None
+    """Largest height and width it takes; None: any."""
+
+
+_PYTORCHCV = "pytorchcv 0.0.67, adaptive pooling before the classifier"
+_IMAGE = (3, 224, 224)
+
+MODELS: dict[str, Entry] = {
+    "lenet": Entry(input_shape=(3, 32, 32), source="edgesim (LeCun et al. 1998)", channels=None, least=16),
+    "small-cnn": Entry(input_shape=(3, 32, 32), source="edgesim", channels=None, least=8),
+    "vgg-19": Entry(input_shape=_IMAGE, source="pytorchcv 0.0.67", least=224, most=255),
+    "googlenet": Entry(
+        input_shape=_IMAGE, source="googlenet_pytorch, kernels and biases as published", least=15
+    ),
+    "inception-v4": Entry(input_shape=(3, 299, 299), source=_PYTORCHCV, least=75),
+    "resnet-18": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "resnet-50": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "resnet-152": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "mobilenetv2": Entry(input_shape=_IMAGE, source="transformers, 1000 classes", least=1),
+    "mobilenetv2-32": Entry(input_shape=(3, 32, 32), source="transformers, 10 classes", least=1),
+    "densenet-40": Entry(input_shape=(3, 32, 32), source=_PYTORCHCV, least=4),
+    "densenet-121": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=29),
+    "vit": Entry(input_shape=_IMAGE, source="transformers, ViT-B/16", least=224, most=224),
+}
+"""Every model by name, the ones that need no package first."""
+
+
+def is_import_path(model: str) -> bool:
+    """Return whether a model is named as `package.module:callable`.
+
+    >>> is_import_path("mylab.nets:tiny"), is_import_path("lenet")
+    (True, False)
+    """
+    return ":" in model
+
+
+def entry(model: str) -> Entry:
+    """Return what is known of a named model.
+
+    >>> entry("resnet18")
+    Traceback (most recent call last):
+    edgesim.errors.ProfileError: model 'resnet18': unknown, did you mean 'resnet-18'? Known: lenet, ...
+    """
+    if model not in MODELS:
+        wanted = model.lower().replace("_", "-")
+        close = [name for name in MODELS if name.replace("-", "") == wanted.replace("-", "")]
+        close = close or difflib.get_close_matches(wanted, MODELS, n=1, cutoff=0.5)
+        hint = f", did you mean {close[0]!r}?" if close else "."
+        raise ProfileError(
+            f"model {model!r}: unknown{hint} Known: {', '.join(MODELS)}; or name your own as "
+            "package.module:callable"
+        )
+    return MODELS[model]
+
+
+def default_input_shape(model: str) -> tuple[int, ...]:
+    """Return the shape of one sample that a named model was designed for; ProfileError for an import path.
+
+    >>> default_input_shape("inception-v4")
+    (3, 299, 299)
+    """
+    if is_import_path(model):
+        raise ProfileError(f"model {model!r}: the input shape of a model of your own must be given")
+    return entry(model).input_shape
+
+
+def check_input(model: str, input_shape: tuple[int, ...]) -> None:
+    """Check the input of a named model; of an import path nothing is known without running it.
+
+    Raises ProfileError with the model, the input, and what the model takes.
+
+    >>> check_input("vgg-19", (3, 32, 32))
+    Traceback (most recent call last):
+    edgesim.errors.ProfileError: model 'vgg-19': input [3, 32, 32] does not fit: it takes 3 channels of 224
+    to 255 pixels; it was made for [3, 224, 224]
+    """
+    if is_import_path(model):
+        return
+    known = entry(model)
+    fits = (
+        len(input_shape) == 3
+        and known.channels in (None, input_shape[0])
+        and all(known.least <= side <= (known.most or side) for side in input_shape[1:])
+    )
+    if not fits:
+        channels = "any channels" if known.channels is None else f"{known.channels} channels"
+        sides = (
+            f"at least {known.least} pixels"
+            if known.most is None
+            else f"{known.least} to {known.most} pixels"
+        )
+        sides = f"exactly {known.least} pixels" if known.least == known.most else sides
+        raise ProfileError(
+            f"model {model!r}: input {list(input_shape)} does not fit: it takes {channels} of {sides}; "
+            f"it was made for {list(known.input_shape)}"
+        )
