@@ -64,7 +64,7 @@ class Result:
         from edgesim.report import storage
 
         folder = Path(path)
-        storage.save_run(folder, self.tables, self.summary, self.scenario_yaml)
+        storage.save_run(folder, self.tables, self.summary, self._scenario_for(folder))
         for complaint in self.save_pictures(folder):
             warnings.warn(complaint, stacklevel=2)
         return folder
@@ -137,6 +137,18 @@ class Result:
         from edgesim.report.explain import explain
 
         return explain(self.tables, self.summary)
+
+    def _scenario_for(self, folder: Path) -> str:
+        """Return the scenario's text, its files given relative to a folder."""
+        from edgesim.errors import ScenarioError
+        from edgesim.scenario import Scenario, writer
+        from edgesim.scenario.document import parse
+
+        try:
+            stated = Scenario.of(parse(self.scenario_yaml, "scenario.yaml", self.base))
+        except ScenarioError:  # none, or one of another version: kept as it is
+            return self.scenario_yaml
+        return writer.to_yaml(stated, writer.moved(stated, folder))
 
     def _png(self) -> bytes:
         return _png(self.plot_timeline())

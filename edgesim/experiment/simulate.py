@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 
 from edgesim import workload_file
 from edgesim.cluster import Cluster
@@ -13,18 +18,18 @@ from edgesim.errors import EdgesimError
 from edgesim.experiment import training
 from edgesim.experiment.facts import gather
 from edgesim.experiment.workloads import PROFILE, Progress, Workloads
-from edgesim.report import metrics
+from edgesim.report import audit, metrics
 from edgesim.report.facts import RunFacts
 from edgesim.report.storage import RunDirectory
 from edgesim.report.tables import Tables
 from edgesim.result import Result
-from edgesim.scenario import Scenario, build
+from edgesim.scenario import Scenario, build, writer
 from edgesim.timeline import Timeline
 from edgesim.training.parameter_server import TrainingRun
 from edgesim.workload import LayerTimer, Workload
 
-TICK_EVENTS = 1000
-"""Events between two looks at the wall clock."""
+TICK_EVENTS, LIVE_TICK_EVENTS = 1000, 10
+"""Events between two looks at the wall clock; few where each may run a real layer."""
 TOLD_S = 0.1
 """Wall time between two reports of progress, in s."""
 
@@ -66,7 +71,8 @@ class _Run:
     def __init__(self, scenario: Scenario, workload: Workload, out: Path | None) -> None:
         self.began = self.told = time.perf_counter()
         self.scenario, self.workload = scenario, workload
-        self.text = scenario.to_yaml()
+        self.base = Path() if out is None else out
+        self.text = writer.to_yaml(scenario, writer.moved(scenario, self.base))
         self.timeline = Timeline()
         self.cluster: Cluster = build.cluster(scenario)
         training.check_memory(scenario, self.cluster, workload)
@@ -87,14 +93,18 @@ class _Run:
         progress("planning")
         stop = self.scenario.stop
         self.training = training.start(self.scenario, self.sim, self.workload, timer)
-        self.sim.run(
-            until_s=stop.time,
-            stop=self.training.done,
-            tick=lambda: self._tick(progress),
-            tick_events=TICK_EVENTS,
-        )
+        live = self.scenario.workload.resolved_timing == "live"
+        with _between_events() as asked:
+            self.sim.run(
+                until_s=stop.time,
+                stop=self.training.done,
+                tick=lambda: self._tick(progress, asked),
+                tick_events=LIVE_TICK_EVENTS if live else TICK_EVENTS,
+            )
+        _heed(asked)
 
-    def _tick(self, progress: Progress) -> None:
+    def _tick(self, progress: Progress, asked: list[int]) -> None:
+        _heed(asked)
         now = time.perf_counter()
         if now - self.told < TOLD_S:
             return
@@ -121,12 +131,15 @@ class _Run:
             tables = Tables.of(self.timeline)
         facts = self._facts(stopped)
         result = Result(
-            scenario=self.text, summary=metrics.summary(tables, self.cluster, facts), tables=tables
+            scenario=self.text,
+            summary=metrics.summary(tables, self.cluster, facts),
+            tables=tables,
+            base=self.base,
         )
         if self.directory is not None:
             self.directory.finish(result.summary)
             result.save_pictures(self.directory.path)
-        wrong = metrics.contradictions(tables, facts)
+        wrong = audit.contradictions(tables, facts)
         assert not wrong, "; ".join(wrong[:5])
         return result
 
@@ -135,7 +148,7 @@ class _Run:
         return replace(
             facts,
             scenario=self.scenario.name,
-            scenario_text=self.text,
+            scenario_text=self.scenario.to_yaml(),
             seed=self.scenario.seed,
             server=self.scenario.training.server,
             schedule=self.scenario.training.schedule,
@@ -143,3 +156,31 @@ class _Run:
             stopped=stopped,
             wall_s=time.perf_counter() - self.began,
         )
+
+
+@contextmanager
+def _between_events() -> Iterator[list[int]]:
+    """Note Ctrl-C in a list instead of raising amid an event, so that what is kept adds up.
+
+    A second one raises. Only the main thread can; elsewhere an interrupt comes as it does.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _heed(asked: list[int]) -> None:
+    if asked:
+        raise KeyboardInterrupt

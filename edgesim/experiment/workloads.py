@@ -52,7 +52,8 @@ class Workloads:
                 raise ProfileError("workload.timing: only a scenario with `timing: live` can be replayed")
             return workload_file.load(self._replay / PROFILE)
         if asked.profile is not None:
-            return self._once(("file", str(scenario.resolve(asked.profile))), lambda: _read(scenario))
+            file = scenario.resolve(asked.profile)
+            return self._once(("file", str(file)), lambda: workload_file.load(file))
         assert asked.model is not None, "check lets no scenario pass with neither model nor profile"
         key = (asked.model, asked.input, asked.batch_size or 32, asked.dtype or "float32")
         return self._once(("measured", *key), lambda: _measured(*key, progress=self._progress))
@@ -118,21 +119,3 @@ def _told(model: Any, progress: Progress) -> Callable[[int, int, float], None]:
         progress(f"measuring {name} on this machine: step {done}, median within {error:.1%}")
 
     return told
-
-
-def _read(scenario: Scenario) -> Workload:
-    asked = scenario.workload
-    assert asked.profile is not None, "only called for a scenario that names a profile"
-    workload = workload_file.load(scenario.resolve(asked.profile))
-    for what, wanted, found in (
-        ("model", asked.model, workload.model),
-        ("input", asked.input, workload.input_shape),
-        ("batch_size", asked.batch_size, workload.batch_size),
-        ("dtype", asked.dtype, workload.dtype),
-    ):
-        if wanted is not None and wanted != found:
-            raise ProfileError(
-                f"workload.{what}: the profile {asked.profile} was made for {found}, got {wanted}; "
-                "leave it out, or profile the model again"
-            )
-    return workload

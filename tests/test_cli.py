@@ -1,0 +1,278 @@
+"""The command line: what each command prints, writes and exits with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from edgesim.__main__ import main
+from edgesim.result import Result
+
+TINY = Path(__file__).parent / "data" / "tiny.yaml"
+
+
+def test_check_says_ok(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(TINY)]) == 0
+    assert capsys.readouterr().out == f"{TINY}: ok, 4 devices, 0 events, 2 alternatives to compare\n"
+
+
+def test_check_says_everything_that_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (
+        TINY.read_text()
+        .replace("bandwidth: 20 Mbit/s", "bandwith: 20 Mbit/s")
+        .replace("speed: 4", "speed: -4")
+    )
+    file = tmp_path / "bad.yaml"
+    file.write_text(text)
+    assert main(["check", str(file), str(TINY)]) == 2
+    captured = capsys.readouterr()
+    assert f"{TINY}: ok" in captured.out
+    lines = captured.err.splitlines()
+    assert any(line.startswith(f"{file}:8:") and "-4" in line for line in lines)
+    assert any(line.startswith(f"{file}:13:") and "did you mean 'bandwidth'?" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["check"],
+        ["run"],
+        ["dance"],
+        ["run", "no-such-file.yaml"],
+        ["run", str(TINY), "--set", "training.schedule"],
+        ["run", str(TINY), "--set", "training.schedule=fastest"],
+        ["run", str(TINY), "--set", "nowhere.at.all=1"],
+        ["run", str(TINY), "--set", "stop=[{"],
+        ["compare", str(TINY), "--axis", "training.schedule"],
+        ["compare", str(TINY), "--axis", "training.schedule=ibatch,quick"],
+        ["compare", str(TINY), "--axis", "training.schedule=[]"],
+        ["profile", "no-such-model"],
+        ["profile", "lenet", "--input", "3,x"],
+        ["profile", "lenet", "--batch-size", "0"],
+        ["list", "colours"],
+        ["run", str(TINY), "--replay", "nowhere"],
+    ],
+)
+def test_bad_input_exits_2_with_a_message(
+    argv: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.err.strip()
+    assert "Traceback" not in captured.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_run_writes_its_directory_and_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "run"
+    assert main(["run", str(TINY), "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "straggler" in said
+    assert str(out) in said
+    assert {path.name for path in out.iterdir()} == {
+        "scenario.yaml",
+        "summary.json",
+        "spans.parquet",
+        "transfers.parquet",
+        "marks.parquet",
+        "timeline.png",
+        "trace.json.gz",
+    }
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["complete"] is True
+    assert summary["iterations"] == 4
+
+
+def test_set_changes_what_is_run(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    sets = [
+        "--set",
+        "stop.iterations=2",
+        "--set",
+        "devices[slow].count=3",
+        "--set",
+        "network.bandwidth=5 Mbit/s",
+    ]
+    assert main(["run", str(TINY), "--out", str(out), *sets]) == 0
+    result = Result.load(out)
+    assert result.summary["iterations"] == 2
+    assert "slow-3" in result.summary["devices"]
+    assert result.summary["links"]["fast.up"]["bandwidth_Bps"] == 5e6 / 8
+    assert result.scenario.stop.iterations == 2
+
+
+def test_a_directory_that_is_no_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert main(["run", str(TINY), "--out", str(tmp_path)]) == 2
+    assert "not the directory of an edgesim run" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_compare_writes_one_row_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "compare"
+    axis = [
+        "--axis",
+        "training.schedule=sequential,dynacomm",
+        "--axis",
+        "network.bandwidth=10 Mbit/s,20 Mbit/s",
+    ]
+    assert main(["compare", str(TINY), "--out", str(out), *axis]) == 0
+    table = pd.read_csv(out / "compare.csv")
+    assert list(table.columns[:2]) == ["training.schedule", "network.bandwidth"]
+    assert len(table) == 4
+    flat = {
+        "iteration_s.steady",
+        "devices.fast.energy_J",
+        "links.server.up.utilisation",
+        "bounds.ratio",
+        "fingerprint",
+    }
+    assert flat <= set(table.columns)
+    assert (out / "compare.png").stat().st_size > 10_000
+    assert Result.load(out / "dynacomm_20-Mbit-s").summary["complete"]
+    times = table.set_index(["training.schedule", "network.bandwidth"])["iteration_s.steady"]
+    assert times["dynacomm", "20 Mbit/s"] <= times["sequential", "20 Mbit/s"]
+    assert "wins" in capsys.readouterr().out
+
+
+def test_a_failed_alternative_is_a_row_and_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _with(tmp_path, "events: [{at: 0.3 s, device: server, crash: {for: 1 s}}]\n")
+    out = tmp_path / "out"
+    axes = ["--axis", "events[0].crash={for: 1 s},{}"]
+    assert main(["compare", str(file), "--out", str(out), *axes]) == 3
+    table = pd.read_csv(out / "compare.csv")
+    assert table["error"].isna().tolist() == [True, False]
+    assert "crashed for good" in table["error"][1]
+    assert "1 of 2 alternatives failed" in capsys.readouterr().err
+
+
+def test_a_run_that_cannot_go_on_exits_3_and_keeps_what_happened(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = _with(tmp_path, "events: [{at: 0.6 s, device: server, crash: {}}]\n")
+    assert main(["run", str(file), "--out", str(tmp_path / "out")]) == 3
+    message = capsys.readouterr().err
+    assert "server" in message
+    assert "crashed for good" in message
+    summary = Result.load(tmp_path / "out").summary
+    assert summary["complete"] is False
+    assert "crashed for good" in summary["stopped"]
+    assert summary["iterations"] >= 1
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["schema"]) == 0
+    printed = capsys.readouterr().out
+    assert json.loads(printed)["$schema"].startswith("http://json-schema.org/draft-07")
+    assert main(["schema", "--out", str(tmp_path / "s.json")]) == 0
+    assert (tmp_path / "s.json").read_text() == printed
+
+
+def test_the_lists_name_what_the_program_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    from typing import get_args
+
+    from edgesim import showing, training
+    from edgesim.planning.segmentation import SCHEDULES
+    from edgesim.scenario.network_section import Network
+    from edgesim.training.parameter_server import POLICIES
+
+    assert set(showing.SCHEDULES) == set(SCHEDULES)
+    assert set(showing.METHODS) == set(training.METHODS)
+    assert set(showing.POLICIES) == set(POLICIES)
+    assert set(showing.TOPOLOGIES) == set(get_args(Network.model_fields["topology"].annotation))
+    assert main(["list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("mobilenetv2-32", "raspberry-pi-4", "wifi", "dynacomm", "resume"))
+
+
+def test_every_command_teaches(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("check", "run", "compare", "profile", "schema", "list"):
+        assert main([command, "--help"]) == 0
+        assert f"edgesim {command}" in capsys.readouterr().out.split("Usage")[1][30:]
+
+
+def test_ctrl_c_leaves_partial_results_that_say_so(tmp_path: Path) -> None:
+    process = _endless_run(tmp_path / "out")
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "interrupted at" in said
+    assert "Traceback" not in said
+    result = Result.load(tmp_path / "out")
+    assert result.summary["complete"] is False
+    assert result.summary["stopped"] == "interrupted"
+    assert result.summary["iterations"] > 0
+    assert result.summary["fingerprint"] == result.tables.fingerprint()
+    assert (tmp_path / "out" / "timeline.png").exists()
+
+
+def test_a_killed_run_leaves_a_readable_directory(tmp_path: Path) -> None:
+    process = _endless_run(tmp_path / "out")
+    process.kill()
+    process.communicate(timeout=120)
+    result = Result.load(tmp_path / "out")
+    assert result.summary["complete"] is False
+    assert len(result.spans) > 0
+    assert len(pd.read_parquet(tmp_path / "out" / "transfers.parquet")) == len(result.transfers) > 0
+
+
+def test_a_reader_that_leaves_is_no_error() -> None:
+    command = f"{sys.executable} -m edgesim schema | head -c 10; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_bug_is_owned_up_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken(argv: list[str]) -> int:
+        raise ZeroDivisionError("one over nothing")
+
+    monkeypatch.setattr("edgesim.__main__._command", broken)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert main(["check", str(TINY)]) == 70
+    said = capsys.readouterr().err
+    assert said.startswith("edgesim: a bug of edgesim")
+    assert len(said.splitlines()) == 1
+    (log,) = tmp_path.iterdir()
+    assert str(log) in said
+    assert "ZeroDivisionError: one over nothing" in log.read_text()
+
+
+def _with(folder: Path, more: str) -> Path:
+    """Write the tiny scenario with more sections, and its profile beside it."""
+    file = folder / "scenario.yaml"
+    (folder / "two-layers.json").write_bytes((TINY.parent / "two-layers.json").read_bytes())
+    file.write_text(TINY.read_text() + more)
+    return file
+
+
+def _endless_run(out: Path) -> subprocess.Popen[str]:
+    """Start a run that would take for ever, and return when it has written rows."""
+    command = [sys.executable, "-m", "edgesim", "run", str(TINY), "--out", str(out)]
+    process = subprocess.Popen(
+        [*command, "--set", "stop.iterations=1000000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    while process.poll() is None:
+        try:
+            if json.loads((out / "summary.json").read_text())["rows"]["transfers"] > 0:
+                return process
+        except (OSError, KeyError):
+            pass
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[1])

@@ -1,0 +1,201 @@
+"""Where everything meets: from a scenario to a result, from Python."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import edgesim
+from edgesim import workload_file
+from edgesim.errors import EdgesimError, ProfileError, ScenarioError, SimulationError
+from edgesim.experiment.face import directory_name
+
+TINY = Path(__file__).parent / "data" / "tiny.yaml"
+
+
+def test_a_run_in_memory_is_a_result_and_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = edgesim.run(TINY)
+    assert result.summary["complete"]
+    assert result.summary["iterations"] == 4
+    assert len(result.transfers) > 0
+    assert set(result.spans.kind) == {"forward", "backward", "update"}
+    assert not list(tmp_path.iterdir())
+
+
+def test_in_memory_and_on_disk_are_the_same_run(tmp_path: Path) -> None:
+    memory, disk = edgesim.run(TINY), edgesim.run(TINY, out=tmp_path / "out")
+    loaded = edgesim.Result.load(tmp_path / "out")
+    for other in (disk, loaded):
+        assert {**other.summary, "wall_s": 0} == {**memory.summary, "wall_s": 0}
+        pd.testing.assert_frame_equal(other.transfers, memory.transfers)
+    for scenario in (loaded.scenario, memory.scenario):
+        assert scenario.devices == edgesim.load(TINY).devices
+        assert scenario.resolve(str(scenario.workload.profile)).resolve() == TINY.parent / "two-layers.json"
+
+
+def test_a_saved_result_holds_a_scenario_that_runs_again(tmp_path: Path) -> None:
+    first = edgesim.run(TINY)
+    first.save(tmp_path / "deep" / "down")
+    again = edgesim.run(tmp_path / "deep" / "down" / "scenario.yaml")
+    assert again.summary["fingerprint"] == first.summary["fingerprint"]
+
+
+def test_the_same_seed_gives_the_same_fingerprint_and_another_another() -> None:
+    events = [{"devices": ["slow"], "random": {"mtbf": "0.4 s", "mttr": "0.1 s"}}]
+    runs = [edgesim.run(TINY, seed=seed, events=events) for seed in (1, 1, 2)]
+    first, again, other = (run.summary["fingerprint"] for run in runs)
+    assert first == again
+    assert first != other
+
+
+def test_overrides_reach_any_path() -> None:
+    result = edgesim.run(TINY, training__schedule="sequential", **{"devices[slow].count": 1})
+    assert result.summary["schedule"] == "sequential"
+    assert set(result.summary["devices"]) == {"server", "fast", "slow-1"}
+    with pytest.raises(ScenarioError, match="did you mean 'schedule'"):
+        edgesim.run(TINY, training__schedul="sequential")
+
+
+def test_bytes_add_up_to_the_model_twice_a_worker_and_iteration() -> None:
+    workload = workload_file.load(TINY.parent / "two-layers.json")
+    summary = edgesim.run(TINY).summary
+    assert summary["bytes_sent"] == 4 * 3 * 2 * workload.parameter_bytes
+    assert summary["bytes_received"] == summary["bytes_sent"]
+    assert summary["bytes_lost"] == 0
+
+
+def test_an_iteration_alone_on_its_links_is_what_the_planner_predicts() -> None:
+    summary = edgesim.run(TINY, training__workers=["fast"], devices=_devices("server", "fast")).summary
+    assert summary["iteration_s"]["steady"] == pytest.approx(summary["predicted_s"], rel=1e-9)
+    assert summary["bounds"]["ratio"] >= 1.0 - 1e-9
+
+
+def test_a_run_stops_at_its_time() -> None:
+    summary = edgesim.run(TINY, stop={"time": "0.7 s"}).summary
+    assert summary["simulated_s"] == 0.7
+    assert summary["complete"]
+
+
+def test_too_little_memory_is_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match=r"devices\[fast\].*two-layers"):
+        edgesim.run(TINY, out=tmp_path / "out", **{"devices[fast].memory": "100 kB"})
+    assert not (tmp_path / "out").exists()
+
+
+def test_compare_shares_seed_and_workload_and_orders_its_rows() -> None:
+    axes = {"training.schedule": ["sequential", "layer-by-layer", "dynacomm"], "seed": [1, 2]}
+    comparison = edgesim.compare(TINY, axes)
+    assert [tuple(run.axes.values()) for run in comparison] == [
+        (schedule, seed) for schedule in axes["training.schedule"] for seed in axes["seed"]
+    ]
+    assert comparison.table["complete"].all()
+    assert comparison.table["bytes_sent"].nunique() == 1
+    steady = comparison.table.groupby("training.schedule")["iteration_s.steady"].min()
+    assert steady["dynacomm"] <= steady.min()
+
+
+def test_compare_needs_something_to_compare() -> None:
+    with pytest.raises(EdgesimError, match="nothing to compare"):
+        edgesim.compare(TINY, compare=None)
+    with pytest.raises(EdgesimError, match="nothing to compare"):
+        edgesim.compare(TINY, {"seed": []})
+
+
+def test_compare_checks_every_alternative_before_it_runs_one(tmp_path: Path) -> None:
+    with pytest.raises(ScenarioError, match="did you mean"):
+        edgesim.compare(TINY, {"training.schedule": ["sequential", "dynacom"]}, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_alternatives_that_read_alike_have_directories_of_their_own(tmp_path: Path) -> None:
+    edgesim.compare(TINY, {"network.bandwidth": ["10 Mbit/s", "10  Mbit/s", "10 Mbit/s"]}, out=tmp_path)
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["10--Mbit-s", "10-Mbit-s", "10-Mbit-s-2"]
+
+
+def test_a_directory_name_cannot_leave_its_place() -> None:
+    assert directory_name({"a": "../../etc/passwd"}) == "etc-passwd"
+    assert directory_name({"a": "..", "b": None}) == "none_None"
+    assert len(directory_name({str(axis): "x" * 500 for axis in range(20)})) <= 200
+
+
+def test_an_interrupt_keeps_what_happened(tmp_path: Path) -> None:
+    def stop(stage: str, fraction: float | None = None) -> None:
+        if stage == "simulating":
+            raise KeyboardInterrupt
+
+    with pytest.raises(edgesim.Interrupted, match="interrupted at") as caught:
+        edgesim.run(TINY, out=tmp_path / "out", progress=stop, stop={"iterations": 10**9})
+    assert caught.value.result.summary["iterations"] > 0
+    loaded = edgesim.Result.load(tmp_path / "out")
+    assert loaded.summary["complete"] is False
+    assert loaded.summary["fingerprint"] == caught.value.result.summary["fingerprint"]
+
+
+def test_an_interrupted_comparison_keeps_the_runs_it_has(tmp_path: Path) -> None:
+    def stop(stage: str, fraction: float | None = None) -> None:
+        if stage.startswith("1000000000") and fraction is not None and 0.0 < fraction < 1.0:
+            raise KeyboardInterrupt
+
+    with pytest.raises(edgesim.Interrupted):
+        edgesim.compare(TINY, {"stop.iterations": [3, 10**9, 5]}, out=tmp_path / "out", progress=stop)
+    table = pd.read_csv(tmp_path / "out" / "compare.csv")
+    assert table["stop.iterations"].tolist() == [3, 10**9]
+    assert table["complete"].tolist() == [True, False]
+
+
+def test_a_run_works_outside_the_main_thread() -> None:
+    found: list[edgesim.Result] = []
+    thread = threading.Thread(target=lambda: found.append(edgesim.run(TINY)))
+    thread.start()
+    thread.join()
+    assert found[0].summary["fingerprint"] == edgesim.run(TINY).summary["fingerprint"]
+
+
+def test_a_failing_run_says_why_and_keeps_what_happened(tmp_path: Path) -> None:
+    events = [{"at": "0.6 s", "device": "server", "crash": {}}]
+    with pytest.raises(SimulationError, match=r"crashed for good at 0\.6 s"):
+        edgesim.run(TINY, out=tmp_path / "out", events=events)
+    assert edgesim.Result.load(tmp_path / "out").summary["iterations"] == 2
+
+
+@pytest.mark.parametrize("timing", ["measured", "live"])
+def test_real_layers_can_be_measured_and_run_live(
+    timing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("edgesim.experiment.workloads.BUDGET_S", 0.2)
+    workload = {"model": "lenet", "batch_size": 2, "timing": timing}
+    out = tmp_path / "first"
+    first = edgesim.run(TINY, out=out, workload=workload, stop={"iterations": 2})
+    assert first.summary["iterations"] == 2
+    measured = workload_file.load(out / "profile.json")
+    assert [layer.kind for layer in measured.layers] == ["Conv2d", "Conv2d", "Linear", "Linear", "Linear"]
+    if timing == "live":
+        again = edgesim.run(TINY, replay=out, workload=workload, stop={"iterations": 2})
+    else:
+        again = edgesim.run(TINY, workload={"profile": str(out / "profile.json")}, stop={"iterations": 2})
+    assert again.summary["fingerprint"] == first.summary["fingerprint"]
+
+
+def test_only_a_live_run_is_replayed(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match="only a scenario with `timing: live`"):
+        edgesim.run(TINY, replay=tmp_path)
+
+
+def test_a_model_whose_input_does_not_fit_is_bad_input(tmp_path: Path) -> None:
+    workload = {"model": "lenet", "input": [3, 8, 8]}
+    with pytest.raises(EdgesimError, match="at least 16 pixels") as caught:
+        edgesim.run(TINY, out=tmp_path / "out", workload=workload)
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+
+
+def _devices(*names: str) -> list[dict[str, object]]:
+    return [{"name": name, "speed": 1.0} for name in names]
