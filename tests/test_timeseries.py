@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesim.timeseries import Series, constant
@@ -18,6 +18,7 @@ def some_series(draw: st.DrawFn) -> Series:
     return Series(times_s=tuple(times), values=tuple(values), period_s=period)
 
 
+@settings(deadline=None)
 @given(some_series(), st.integers(0, 200))
 def test_nothing_changes_before_the_next_change(series: Series, quarter: int) -> None:
     now = quarter / 4
@@ -30,6 +31,7 @@ def test_nothing_changes_before_the_next_change(series: Series, quarter: int) ->
         probe += 0.125
 
 
+@settings(deadline=None)
 @given(some_series(), st.integers(0, 100))
 def test_a_period_later_all_is_the_same(series: Series, quarter: int) -> None:
     if series.period_s is not None:
@@ -52,5 +54,5 @@ def test_a_constant_never_changes() -> None:
     ],
 )
 def test_refuses(times: tuple[float, ...], values: tuple[float, ...], period: float | None) -> None:
-    with pytest.raises(ValueError, match="times|period"):
+    with pytest.raises(ValueError, match=r"times|period"):
         Series(times_s=times, values=values, period_s=period)

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 import pint
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesim import units
@@ -21,6 +21,7 @@ def test_table_equals_pint_exactly(dimension: units.Dimension, unit: str) -> Non
     assert dimension.table[unit] == by_pint
 
 
+@settings(deadline=None)
 @given(st.sampled_from(UNITS), st.decimals(0, 10**9, allow_nan=False, places=6))
 def test_fast_path_equals_pint_for_any_number(known: tuple[units.Dimension, str], number: object) -> None:
     dimension, unit = known
@@ -43,6 +44,7 @@ def test_own_definitions_agree_with_pints_default_registry() -> None:
         )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(DIMENSIONS), st.floats(0, 1e300, allow_subnormal=False))
 def test_show_and_parse_are_inverse(dimension: units.Dimension, value: float) -> None:
     assert parse(show(value, dimension), dimension) == value
@@ -94,7 +96,11 @@ def test_reads(text: str, dimension: units.Dimension, value: float) -> None:
             "write for example '50 Mbit/s' or '1 Gbit/s'",
         ),
         ("1e999 s", TIME, "beyond what a number can be, got '1e999 s'; write for example '5 ms' or '5 s'"),
-        ("1e99999 s", TIME, "beyond what a number can be, got '1e99999 s'; write for example '5 ms' or '5 s'"),
+        (
+            "1e99999 s",
+            TIME,
+            "beyond what a number can be, got '1e99999 s'; write for example '5 ms' or '5 s'",
+        ),
         ("nan s", TIME, "not a time, got 'nan s'; write for example '5 ms' or '5 s'"),
         (True, TIME, "not a time, got True; write for example '5 ms' or '5 s'"),
         ("9" * 200, TIME, "not a time, got 200 characters; write for example '5 ms' or '5 s'"),
@@ -106,6 +112,7 @@ def test_says_what_is_wrong(text: object, dimension: units.Dimension, message: s
     assert str(caught.value) == message
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30), st.sampled_from(DIMENSIONS))
 def test_any_text_is_read_or_refused(text: str, dimension: units.Dimension) -> None:
     try:

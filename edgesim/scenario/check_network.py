@@ -10,6 +10,7 @@ from edgesim.scenario.series_section import UpDown
 from edgesim.scenario.topologies import link_base, own_settings, wire_count, wires
 
 MAX_WIRES = 1_000_000
+MAX_SAID = 5
 _BELONGS = {
     "center": ("star",),
     "access_point": ("wifi",),
@@ -210,9 +211,8 @@ def check_reachable(finding: Finding) -> None:
     server = scenario.training.server
     down, up = _reached(server, forward), _reached(server, backward)
     nodes = set(forward) | set(backward)
-    for worker in finding.workers:
-        if worker in down and worker in up:
-            continue
+    lost = [worker for worker in finding.workers if worker not in down or worker not in up]
+    for worker in lost[:MAX_SAID]:
         direction = "from" if worker in up else "to"
         strangers = [node for node in sorted(nodes) if node not in finding.names.devices]
         hint = f"; or is the switch {strangers[0]!r} a misspelt device?" if strangers else ""
@@ -220,6 +220,8 @@ def check_reachable(finding: Finding) -> None:
             f"there is no route {direction} the server {server!r} for the worker {worker!r}; add a link{hint}"
         )
         finding.say(message, "network", "links")
+    if len(lost) > MAX_SAID:
+        finding.say(f"nor is there a route for {len(lost) - MAX_SAID} workers more", "network", "links")
 
 
 def _reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:

@@ -151,7 +151,12 @@ _name = text(
     _is_name,
     {"pattern": "^[A-Za-z_][A-Za-z0-9_-]*$", "maxLength": 100},
 )
-_text = text("text that is not empty", lambda value: bool(value.strip()), {"minLength": 1})
+_text = text(
+    "one line of text that is not empty",
+    lambda value: bool(value.strip()) and value.isprintable(),
+    {"minLength": 1},
+)
+_prose = text("text that is not empty", lambda value: bool(value.strip()), {"minLength": 1})
 
 Factor = Annotated[float, *_positive]
 """A plain number above 0."""
@@ -160,4 +165,6 @@ Share = Annotated[float, *_share]
 Name = Annotated[str, *_name]
 """The name of a device or link: letters, digits, `-` and `_`."""
 Text = Annotated[str, *_text]
+"""One line of text that is not empty."""
+Prose = Annotated[str, *_prose]
 """Any text that is not empty."""

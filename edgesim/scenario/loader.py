@@ -61,9 +61,9 @@ def _beyond(error: ScenarioError, document: Document) -> list[Problem]:
     Only those that do not hang on what was taken out: none at all if it gave names to devices or links, none
     at a place that contained it, and no setting is said to have no effect.
     """
-    if not isinstance(error.__cause__, ValidationError):
+    if not isinstance(error.__context__, ValidationError):
         return []
-    wrong = wrong_paths(error.__cause__)
+    wrong = wrong_paths(error.__context__)
     for path in wrong:
         names_devices = path[0] == "devices" and (len(path) < 3 or path[2] in ("name", "count"))
         names_links = path[0] == "network" and (len(path) < 2 or path[1] in _NAMING)
@@ -78,10 +78,12 @@ def _beyond(error: ScenarioError, document: Document) -> list[Problem]:
     except ScenarioError:
         return []
     places = [where(path, document.data) for path in wrong]
+    parents = [where(path[:-1], document.data) for path in wrong]
     return [
         problem
         for problem in found
         if "no effect" not in problem.message
+        and not (problem.message.startswith("is missing") and problem.where.rpartition(".")[0] in parents)
         and not any(
             place == problem.where or place.startswith((f"{problem.where}.", f"{problem.where}["))
             for place in places

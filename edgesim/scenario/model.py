@@ -12,7 +12,7 @@ from edgesim.errors import ScenarioError
 from edgesim.scenario.device_section import Device
 from edgesim.scenario.document import Document
 from edgesim.scenario.event_section import Event, Stop
-from edgesim.scenario.fields import Section, Text, whole
+from edgesim.scenario.fields import Prose, Section, Text, whole
 from edgesim.scenario.network_section import Network
 from edgesim.scenario.training_section import Training
 from edgesim.scenario.workload_section import Workload
@@ -39,7 +39,7 @@ class Scenario(Section):
     """Version of the scenario language: 1."""
     name: Text = Field(examples=["quickstart"])
     """What the scenario is called in tables and figures."""
-    description: Text | None = None
+    description: Prose | None = None
     """What it is about, in a sentence or two."""
     seed: Annotated[int, *whole(0, 2**63 - 1)] = Field(default=0, examples=[1])
     """Seed of everything random; the same seed gives the same run."""
@@ -82,7 +82,7 @@ class Scenario(Section):
         except ValidationError as error:
             from edgesim.scenario.explain import explain
 
-            raise ScenarioError(explain(error, document, type(self))) from error
+            raise ScenarioError(explain(error, document, type(self))) from None
         self._document = document
 
     @property

@@ -21,6 +21,7 @@ def to_yaml(scenario: Scenario, data: Any = None) -> str:
 
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     def shaped(value: Any, depth: int) -> Any:
         if isinstance(value, dict):
@@ -33,6 +34,8 @@ def to_yaml(scenario: Scenario, data: Any = None) -> str:
             if not any(isinstance(item, dict) for item in value):
                 items.fa.set_flow_style()
             return items
+        if isinstance(value, str) and not value.isprintable():
+            return DoubleQuotedScalarString(value)  # written with escapes, or it would not come back
         return value
 
     yaml = YAML(typ="rt", pure=True)

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - messages are compared whole
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -247,6 +248,6 @@ def test_yaml_1_2_not_1_1(good: str) -> None:
 def test_problems_of_a_scenario_built_in_python() -> None:
     with pytest.raises(ScenarioError) as caught:
         scenario.Scenario(name="x", workload={"model": "lenet"}, devices=[{"name": "pi", "memory": 4}])
-    assert [str(problem) for problem in caught.value.problems][0] == (
+    assert str(caught.value.problems[0]) == (
         "<python>:0:0 devices[pi].memory: a bare number has no unit, got 4; write for example '4 MiB' or '4 GiB'"
     )
