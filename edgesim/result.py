@@ -240,15 +240,16 @@ class Comparison:
             [(name, result.summary, result.tables) for name, result in done], title=self.name, width=width
         )
 
-    def save(self, path: str | Path) -> Path:
-        """Write `compare.csv` and `compare.png` into a directory and return its path."""
+    def save(self, path: str | Path, *, picture: bool = True) -> Path:
+        """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path."""
         from edgesim.report.storage import write_atomic
 
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_atomic(folder / "compare.csv", self.table.to_csv(index=False).encode())
-            write_atomic(folder / "compare.png", _png(self.plot()))
+            if picture:
+                write_atomic(folder / "compare.png", _png(self.plot()))
         except OSError as error:
             raise EdgesimError(
                 f"cannot write the comparison into {folder}: {error.strerror or error}"

@@ -15,12 +15,14 @@ from edgesim.report.figures import Picture, longest
 from edgesim.report.iterations import Iteration, typical
 from edgesim.report.numbers import duration, figures, time_unit
 from edgesim.report.tables import Tables
-from edgesim.report.view import Window, choose_devices, lay_out
+from edgesim.report.view import Layout, Window, choose_devices, lay_out
 
 PANELS, DEVICES = 4, 6
 """Most timelines, and most devices in each: the server, the stragglers, then the first ones."""
-BAR, UNIT, PANEL_GAP = 0.32, 0.2, 0.42
+BAR, UNIT, GAP = 0.32, 0.2, 0.42
 """Heights in inches of a bar, of a compute lane, and between timelines."""
+TOP, MIDDLE, BOTTOM, RIGHT = 0.55, 1.15, 0.5, 0.6
+"""Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
 
 Alternative = tuple[str, Mapping[str, Any], Tables]
 """(name, summary, rows)."""
@@ -29,50 +31,61 @@ Alternative = tuple[str, Mapping[str, Any], Tables]
 def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 12.0) -> Picture:
     """Return the figure of a comparison; `width` is in inches, the height grows with the runs.
 
-    Timelines are those of the first four alternatives, each of its typical iteration from its start, all
-    on one time axis, of the same devices.
+    Timelines are those of up to four alternatives, each of its typical iteration from its start, all on one
+    time axis, of the same devices; of more than four the two shortest and the two longest.
     """
-    panels = [(run, one) for run in runs if (one := typical(run[2], run[1].get("server")))][:PANELS]
+    panels = [(run, one) for run in _chosen(runs) if (one := typical(run[2], run[1].get("server")))]
     devices = _devices(panels)
-    longest_s = max((one.end_s - one.start_s for _, one in panels), default=1.0)
     layouts = [lay_out(run[2], devices, Window(start_s=one.start_s, end_s=one.end_s)) for run, one in panels]
-    heights = [layout.height * UNIT for layout in layouts]
     bars = BAR * max(len(runs), 1)
-    left, right, top, middle, bottom = (
-        0.4 + 0.085 * longest([*devices, *(run[0] for run in runs)]),
-        0.9,
-        0.55,
-        1.0,
-        0.5,
-    )
-    height = top + bars + middle + sum(heights) + PANEL_GAP * max(len(panels) - 1, 0) + bottom
+    height = TOP + bars + MIDDLE + sum(layout.height * UNIT + GAP for layout in layouts) + BOTTOM - GAP
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
-
-    def axes_at(down: float, tall: float) -> Axes:
-        box = (left / width, 1 - (down + tall) / height, (width - left - right) / width, tall / height)
-        return picture.add_axes(box)
-
     picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
-    _bars(axes_at(top, bars), runs)
-    down, handles = top + bars + middle, dict[str, Any]()
-    for (run, one), layout, tall in zip(panels, layouts, heights, strict=True):
-        axes = axes_at(down, tall)
-        window = Window(start_s=one.start_s, end_s=one.start_s + longest_s)
-        drawn = draw(
-            axes, run[2], layout, window, server=run[1].get("server"), quiet=True, origin_s=one.start_s
-        )
-        handles |= {handle.get_label(): handle for handle in drawn}
-        axes.set_title(run[0], loc="left", fontsize=9, pad=3)
+    _bars(_axes(picture, 0.4 + 0.078 * longest([run[0] for run in runs]), TOP, bars), runs)
+    left, down = 0.4 + 0.085 * longest(devices), TOP + bars + MIDDLE
+    longest_s = max((one.end_s - one.start_s for _, one in panels), default=1.0)
+    handles: dict[str, Any] = {}
+    for (run, one), layout in zip(panels, layouts, strict=True):
+        axes = _axes(picture, left, down, layout.height * UNIT)
+        handles |= _panel(axes, run, one, layout, longest_s)
+        down += layout.height * UNIT + GAP
         if run is not panels[-1][0]:
             axes.set_xlabel("")
-        down += tall + PANEL_GAP
     if handles:
         picture.legend(
             handles=list(handles.values()), loc="upper left", ncols=10, frameon=False, fontsize=8,
-            bbox_to_anchor=(left / width, 1 - (top + bars + 0.4) / height), borderaxespad=0.0,
+            bbox_to_anchor=(left / width, 1 - (TOP + bars + 0.6) / height), borderaxespad=0.0,
         )  # fmt: skip
     return picture
+
+
+def _axes(picture: Picture, left: float, down: float, tall: float) -> Axes:
+    """Return axes `left` inches from the left and `down` inches from the top."""
+    width, height = picture.get_size_inches()
+    box = (left / width, 1 - (down + tall) / height, (width - left - RIGHT) / width, tall / height)
+    return picture.add_axes(box)
+
+
+def _panel(axes: Axes, run: Alternative, one: Iteration, layout: Layout, longest_s: float) -> dict[str, Any]:
+    """Draw one timeline and return the handles of its legend by name."""
+    name, summary, tables = run
+    window = Window(start_s=one.start_s, end_s=one.start_s + longest_s)
+    drawn = draw(axes, tables, layout, window, server=summary.get("server"), quiet=True, origin_s=one.start_s)
+    axes.set_title(name, loc="left", fontsize=9, pad=3)
+    return {handle.get_label(): handle for handle in drawn}
+
+
+def _chosen(runs: Sequence[Alternative]) -> list[Alternative]:
+    """Return the runs whose timelines are shown, in their order."""
+    finished = [run for run in runs if _steady_s(run)]
+    ranked = sorted(finished, key=_steady_s)
+    kept = ranked if len(ranked) <= PANELS else ranked[: PANELS // 2] + ranked[-(PANELS // 2) :]
+    return [run for run in finished if any(run is other for other in kept)]
+
+
+def _steady_s(run: Alternative) -> float:
+    return float((run[1].get("iteration_s") or {}).get("steady") or 0.0)
 
 
 def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]:
@@ -97,7 +110,7 @@ def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]
 
 def _bars(axes: Axes, runs: Sequence[Alternative]) -> None:
     """Draw the steady iteration of each run, a black line at its lower bound, its figures beside it."""
-    steady = [(run[1].get("iteration_s") or {}).get("steady") or 0.0 for run in runs]
+    steady = [_steady_s(run) for run in runs]
     length_s, unit = time_unit(max(steady, default=1.0) or 1.0)
     best = min((value for value in steady if value > 0.0), default=0.0)
     for place, (run, value) in enumerate(zip(runs, steady, strict=True)):
@@ -111,7 +124,7 @@ def _bars(axes: Axes, runs: Sequence[Alternative]) -> None:
         axes.annotate(text, (value / length_s, place), fontsize=8, **beside)
     axes.set_yticks(range(len(runs)), [run[0] for run in runs], fontsize=9)
     axes.set_ylim(len(runs) - 0.4, -0.6)
-    axes.set_xlim(0.0, 1.12 * max(steady, default=1.0) / length_s or 1.0)
+    axes.set_xlim(0.0, 1.18 * max(steady, default=1.0) / length_s or 1.0)
     axes.xaxis.set_major_locator(MaxNLocator(8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.6g}"))
     axes.tick_params(axis="x", labelsize=8)

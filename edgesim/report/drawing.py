@@ -64,9 +64,11 @@ def draw(
 def time_axis(axes: Axes, window: Window, origin_s: float | None = None) -> None:
     """Put a unit that suits the window on the time axis; far from zero, count from the window's start."""
     span = window.end_s - window.start_s
-    length_s, unit = time_unit(span)
     far = window.start_s > 1000.0 * span
     origin = origin_s if origin_s is not None else window.start_s if far else 0.0
+    length_s, unit = time_unit(span)
+    if length_s < 1.0 and window.end_s - origin >= 1000.0 * length_s:
+        length_s, unit = time_unit(1000.0 * length_s)
     first, last = (window.start_s - origin) / length_s, (window.end_s - origin) / length_s
     ticks = MaxNLocator(10, steps=[1, 2, 2.5, 5, 10]).tick_values(first, last)
     slack = 1e-9 * (last - first)

@@ -12,8 +12,9 @@ from edgesim.report.iterations import Iteration, typical
 from edgesim.report.numbers import duration, figures, share
 from edgesim.report.tables import Tables
 
-FULL, CLOSE, TIE = 0.9, 0.02, 1e-3
-"""A link is called full from here; workers this close (of the iteration) finish together; a tie of runs."""
+FULL, CLOSE, SMALL, TIE = 0.9, 0.02, 0.1, 1e-3
+"""A link is full from here; workers this close (in iterations) finish together; less is not worth a word
+where two things are named; runs this close tie."""
 
 
 def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
@@ -33,39 +34,43 @@ def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
     last = max(workers, key=lambda name: workers[name].end_s)
     bandwidths = _bandwidths(summary)
     tables = tables.between(one.start_s, one.end_s)
-    clauses = [_straggler(tables, one, workers, last, bandwidths)]
+    clauses = [_lead(one, workers, last) + _spends(tables, one, workers[last], last, bandwidths)]
     clauses += _waiting(one, workers, last) + _server(one, workers[last].end_s, server)
     clauses += _fullest_link(tables, one, bandwidths)
     return "; ".join(clauses) + "."
 
 
-def _straggler(
-    tables: Tables,
-    one: Iteration,
-    workers: Mapping[str, Activity],
-    last: str,
-    bandwidths: Mapping[str, float],
+def _lead(one: Iteration, workers: Mapping[str, Activity], last: str) -> str:
+    if len(workers) == 1:
+        return f"{last} "
+    if _wait_s(workers, last) < CLOSE * (one.end_s - one.start_s):
+        return f"most of the {len(workers)} workers finish together, so hardly anybody waits: {last} "
+    return f"{last} is the straggler: it "
+
+
+def _spends(
+    tables: Tables, one: Iteration, did: Activity, device: str, bandwidths: Mapping[str, float]
 ) -> str:
-    """Say what the last worker spends the iteration on."""
-    did, whole = workers[last], one.end_s - one.start_s
+    """Say what a worker spends the iteration on: compute, and transfers that no compute hides."""
+    whole = one.end_s - one.start_s
     pulling, pushing = _outside(did.into, did.compute), _outside(did.out, union([*did.compute, *did.into]))
-    parts = {"compute": length(did.compute), "pull": length(pulling), "push": length(pushing)}
-    most = max(parts, key=lambda name: parts[name])
-    lead = f"{last} is the straggler: " if len(workers) > 1 else f"{last} "
+    computes = share(length(did.compute) / whole)
     of_it = f"of iteration {one.number + 1} ({duration(whole)})"
-    it = "it " if len(workers) > 1 else ""
-    if most == "compute":
-        transfers = share((parts["pull"] + parts["push"]) / whole)
-        return (
-            f"{lead}{it}computes for {share(parts['compute'] / whole)} {of_it} "
-            f"and waits for transfers for {transfers}"
-        )
-    during, verb = (pulling, "pulling") if most == "pull" else (pushing, "pushing")
-    over = _tightest(tables, last, most, during, bandwidths)
-    return (
-        f"{lead}{it}spends {share(parts[most] / whole)} {of_it} {verb}{over} "
-        f"and computes for {share(parts['compute'] / whole)}"
-    )
+    waits = length(pulling) + length(pushing)
+    if length(did.compute) >= waits:
+        return f"computes for {computes} {of_it} and waits for transfers for {share(waits / whole)}"
+    parts = [
+        f"{share(length(during) / whole)}{{}} {verb}{_tightest(tables, device, way, during, bandwidths)}"
+        for way, verb, during in (("pull", "pulling", pulling), ("push", "pushing", pushing))
+        if length(during) >= SMALL * whole
+    ]
+    said = " and ".join(part.format(f" {of_it}" if place == 0 else "") for place, part in enumerate(parts))
+    return f"spends {said}, and computes for {computes}"
+
+
+def _wait_s(workers: Mapping[str, Activity], last: str) -> float:
+    """Return how long half of the other workers wait for the last one, in s."""
+    return workers[last].end_s - median(did.end_s for name, did in workers.items() if name != last)
 
 
 def _outside(inner: list[tuple[float, float]], other: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -109,15 +114,12 @@ def _tightest(
 
 
 def _waiting(one: Iteration, workers: Mapping[str, Activity], last: str) -> list[str]:
-    others = [did.end_s for name, did in workers.items() if name != last]
-    if not others:
+    others = len(workers) - 1
+    if not others or (wait := _wait_s(workers, last)) < CLOSE * (one.end_s - one.start_s):
         return []
-    wait = workers[last].end_s - median(others)
-    crowd = "the other worker" if len(others) == 1 else f"the other {len(others)} workers"
-    if wait < CLOSE * (one.end_s - one.start_s):
-        return [f"{crowd} finish{'es' if len(others) == 1 else ''} with it, so hardly anybody waits"]
-    middle = "" if len(others) == 1 else " (median)"
-    return [f"{crowd} wait{'s' if len(others) == 1 else ''} {duration(wait)}{middle} for it"]
+    if others == 1:
+        return [f"the other worker waits {duration(wait)} for it"]
+    return [f"the other {others} workers wait {duration(wait)} (median) for it"]
 
 
 def _server(one: Iteration, last_s: float, server: str | None) -> list[str]:

@@ -166,19 +166,22 @@ def read_summary(path: str | Path) -> dict[str, Any]:
 
 
 def read_tables(path: str | Path) -> Tables:
-    """Return the rows of a run, finished or not; a table that was never begun is empty."""
+    """Return the rows of a run, finished or not; a table that was never begun is empty.
+
+    Raises `EdgesimError` for a table that is damaged or is not one of a run.
+    """
+    return Tables(**{name: _read_table(Path(path) / f"{name}.parquet", name) for name in TABLES})
+
+
+def _read_table(file: Path, name: str) -> pa.Table:
     import pyarrow.parquet as pq
 
-    found = {}
-    for name in TABLES:
-        file = Path(path) / f"{name}.parquet"
-        with _said(Path(path)):
-            found[name] = (
-                pq.read_table(file, schema=schema(name), partitioning=None)
-                if file.exists()
-                else schema(name).empty_table()
-            )
-    return Tables(**found)
+    if not file.exists():
+        return schema(name).empty_table()
+    try:
+        return pq.read_table(file, schema=schema(name), partitioning=None)
+    except (OSError, ValueError, KeyError) as error:
+        raise EdgesimError(f"{file} cannot be read: {error}. Run the scenario again") from error
 
 
 def save_run(path: Path, tables: Tables, summary: Mapping[str, Any], scenario: str) -> None:

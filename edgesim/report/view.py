@@ -6,6 +6,7 @@ Shapes: B bars.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,13 +19,13 @@ from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
 
 FEW_ITERATIONS, SHOWN_ITERATIONS, FAULTY_ITERATIONS = 6, 3, 40
-"""Up to so many iterations all are shown; beyond, so many; with faults all are shown up to the third."""
+"""Up to so many iterations all are shown; beyond, so many; up to so many if there are faults."""
 QUIET_MARKS = {"iteration"}
 MOST_DEVICES = 200
 ACTIVE_ONLY_ABOVE = 40
 """With more devices than this, those that never did anything are left out."""
-COMPUTE, TRANSFER, GAP = 1.0, 0.6, 0.45
-"""Heights of a compute lane and of one transfer lane, and between devices."""
+COMPUTE, TRANSFER, SPLIT, GAP = 1.0, 0.6, 0.1, 0.45
+"""Heights of a compute lane and of one transfer lane; between lanes, and between devices."""
 DEEPEST, LEAST = 3.0, 0.12
 """A stack of transfer lanes grows to this height, then lanes shrink to this one, then it grows again."""
 
@@ -79,7 +80,8 @@ class Layout:
 def choose_window(
     tables: Tables, server: str | None, zoom: tuple[float, float] | None, end_s: float | None
 ) -> Window:
-    """Return the window to show: `zoom`, or the whole run, or of a long run its first steady iterations.
+    """Return the window to show: `zoom`, or the whole run, or of a long run its first steady iterations,
+    or those around its first fault.
 
     Raises `ValueError` for a zoom that ends before it starts.
     """
@@ -90,13 +92,30 @@ def choose_window(
         return Window(start_s=start, end_s=end)
     last = max(end_s or 0.0, _latest(tables)) or 1.0
     ends = iteration_ends(tables, server)
-    faults = any(kind not in QUIET_MARKS for (kind,) in tables.rows("marks", "kind"))
+    faults = [row for row in tables.rows("marks", "time_s", "subject", "kind") if row[2] not in QUIET_MARKS]
     if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS):
         return Window(start_s=0.0, end_s=last)
-    first = len(ends) // 2
-    final = min(first + SHOWN_ITERATIONS, len(ends))
-    note = f"iterations {first + 1} to {final} of {len(ends)}; zoom=(t0, t1) shows any other window"
-    return Window(start_s=ends[first - 1], end_s=ends[final - 1], note=note)
+    if faults:
+        first, final = _around(ends, faults)
+        where = ", around the first fault"
+    else:
+        first, final = len(ends) // 2, min(len(ends) // 2 + SHOWN_ITERATIONS, len(ends))
+        where = ""
+    start_s = ends[first - 1] if first else 0.0
+    note = f"iterations {first + 1} to {final} of {len(ends)}{where}; zoom=(t0, t1) shows any other window"
+    return Window(start_s=start_s, end_s=ends[final - 1], note=note)
+
+
+def _around(ends: Sequence[float], faults: Sequence[tuple[Any, ...]]) -> tuple[int, int]:
+    """Return the iterations from before the first fault until after its subject is next heard of."""
+    begin_s, subject, kind = faults[0]
+    over_s = next(
+        (time_s for time_s, other, name in faults[1:] if other == subject and name != kind), begin_s
+    )
+    first = max(bisect_right(ends, begin_s) - 1, 0)
+    final = min(bisect_right(ends, over_s) + 2, len(ends))
+    first = min(first, max(final - SHOWN_ITERATIONS, 0))
+    return first, max(final, min(first + SHOWN_ITERATIONS, len(ends)))
 
 
 def choose_devices(tables: Tables, devices: Sequence[str], server: str | None) -> tuple[str, ...]:
@@ -132,7 +151,8 @@ def lay_out(tables: Tables, devices: Sequence[str], window: Window) -> Layout:
                 chosen["bottom"] = chosen["top"] + 0.92 * height / depth
                 parts.append(chosen)
             lanes.append((name, y, y + height))
-            y += height
+            y += height + SPLIT
+        y -= SPLIT
         groups.append(Group(device=device, top=top, bottom=y, lanes=tuple(lanes)))
         y += GAP
     return Layout(

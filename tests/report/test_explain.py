@@ -29,8 +29,8 @@ def test_straggler_on_a_full_link():
     compute(made, "a", 6.0, 10.0)
     made.mark(10.0, "s", "iteration", "0")
     text = explain(Tables.of(made), SUMMARY)
-    assert "a is the straggler: it spends 60 % of iteration 1 (10 s) pulling" in text
-    assert "over a.down (100 % full meanwhile) and computes for 40 %" in text
+    assert text.startswith("a is the straggler: it spends 60 % of iteration 1 (10 s) pulling over a.down ")
+    assert "a.down (100 % full meanwhile), and computes for 40 %;" in text
     assert "the other worker waits 6 s for it" in text
     assert "the fullest is a.down with 60 % of its capacity." in text
 
@@ -50,7 +50,24 @@ def test_nobody_waits_when_all_are_alike():
     for worker in ("a", "b"):
         compute(made, worker, 0.0, 10.0)
     made.mark(10.0, "s", "iteration", "0")
-    assert "the other worker finishes with it, so hardly anybody waits" in explain(Tables.of(made), SUMMARY)
+    text = explain(Tables.of(made), SUMMARY)
+    assert text.startswith(
+        "most of the 2 workers finish together, so hardly anybody waits: a computes for 100 %"
+    )
+
+
+def test_pulling_and_pushing_are_both_named():
+    made = Timeline()
+    pull(made, "a", 50, 0.0, 5.0)
+    compute(made, "a", 5.0, 6.0)
+    made.transfers.append(("a", "s", Tag("push"), 80, 80, 80, 0.0, 6.0, 6.0, 10.0, "a.up"))
+    made.mark(10.0, "s", "iteration", "0")
+    links = {"a.up": {"bandwidth_Bps": 20.0}, "a.down": {"bandwidth_Bps": 10.0}}
+    text = explain(Tables.of(made), {"server": "s", "links": links})
+    assert text.startswith(
+        "a spends 50 % of iteration 1 (10 s) pulling over a.down (100 % full meanwhile) "
+        "and 40 % pushing over a.up (100 % full meanwhile), and computes for 10 %;"
+    )
 
 
 def test_full_link_is_named():

@@ -62,6 +62,21 @@ def test_window_of_a_long_run_is_its_first_steady_iterations():
     assert (whole.start_s, whole.end_s, whole.note) == (0.0, 99.0, "")
     faulty = view.choose_window(Tables.of(timeline(2, iterations=20, crash=True)), "server", None, None)
     assert faulty.start_s == 0.0
+
+
+def test_window_of_a_long_run_with_faults_shows_the_first_fault():
+    made = timeline(2, iterations=60)
+    ends = [row[0] for row in made.marks]
+    made.mark(ends[29] + 0.1, "pi-1", "crash")
+    made.mark(ends[29] + 0.2, "pi-2", "slow")
+    made.mark(ends[31] + 0.1, "pi-1", "return")
+    window = view.choose_window(Tables.of(made), "server", None, None)
+    assert (window.start_s, window.end_s) == (ends[28], ends[33])
+    assert window.note.startswith("iterations 30 to 34 of 60, around the first fault")
+
+
+def test_zoom_must_rise():
+    made = timeline(2)
     with pytest.raises(ValueError, match="must rise"):
         view.choose_window(Tables.of(made), "server", (2.0, 2.0), None)
 
@@ -114,7 +129,15 @@ def test_many_thin_bars_become_few():
 
 @pytest.mark.parametrize(
     ("start", "end", "unit"),
-    [(0, 2e-4, "µs"), (0, 0.2, "ms"), (0, 20, "s"), (0, 600, "min"), (0, 1e5, "h"), (5000, 5000.001, "ms")],
+    [
+        (0, 2e-4, "µs"),
+        (0, 0.2, "ms"),
+        (0, 20, "s"),
+        (0, 600, "min"),
+        (0, 1e5, "h"),
+        (5000, 5000.001, "ms"),
+        (1.7, 1.9, "s"),
+    ],
 )
 def test_time_axis_has_a_unit_that_suits(start, end, unit):
     axes = figures.timeline(Tables.of(timeline(1)), zoom=(start, end)).axes[0]
@@ -153,6 +176,9 @@ def test_comparison_shows_bars_bounds_and_four_timelines():
     assert len(bars.patches) == len(bars.lines) == 6
     spans = {round(panel.get_xlim()[1] - panel.get_xlim()[0], 9) for panel in panels}
     assert len(spans) == 1
+    shown = [panel.get_title(loc="left") for panel in panels]
+    steady = sorted(runs, key=lambda run: run[1]["iteration_s"]["steady"])
+    assert set(shown) == {name for name, *_ in steady[:2] + steady[-2:]}
     straggler = max(runs[0][1]["devices"], key=lambda name: runs[0][1]["devices"][name]["busy_s"])
     assert straggler in texts(panels[0])
     assert figure._repr_png_().startswith(b"\x89PNG")

@@ -265,6 +265,13 @@ def test_fingerprint_sees_every_change(rows, data):
     assert Tables.of(one).fingerprint() != Tables.of(other).fingerprint()
 
 
+def test_a_damaged_table_is_told_not_thrown(tmp_path):
+    RunDirectory(tmp_path, Timeline()).finish({"fingerprint": "", "complete": True})
+    (tmp_path / "spans.parquet").write_bytes(b"PAR1 no more")
+    with pytest.raises(EdgesimError, match=r"spans.parquet cannot be read"):
+        Result.load(tmp_path)
+
+
 def test_summary_json_is_strict_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         storage.write_json(tmp_path / "a.json", {"a": float("nan")})
