@@ -72,13 +72,13 @@ class Pool:
         path.pool = self
         path.since = now
         path.refit = False
+        path.cap_beside = None
         for pipe in path.pipes:
             pipe.paths[path] = None
             if len(pipe.paths) == 2:
                 self.shared[pipe] = None
             elif pipe.on_first is not None and len(pipe.paths) == 1:
                 pipe.on_first()
-                path.cap_beside = None
         hub = self._hub()
         if hub is None or hub is not self.level:
             self.reshape(now)
@@ -160,7 +160,7 @@ class Pool:
         for path in self.paths:
             path.key = None
             path.version += 1
-            path.low_in = path.high_in = None
+            path.low_in = path.high_in = path.cap_beside = None
             if self.level is not None:
                 self._enter_level(path)
             else:
@@ -228,7 +228,8 @@ class Pool:
         else:
             path.cap_without(self.level)
             path.low_in = None
-            self._watch_low(path)
+            if path.count:
+                self._watch_low(path)
 
     def due(self, now: float) -> list[Any]:
         """Take out and return the flows that end now, in the order in which they would end."""
@@ -375,9 +376,10 @@ class Pool:
         path.version += 1
         path.offset = path.served - self.served
         self.level_flows += path.count
+        cap = path.cap_without(self.level)
         if path.count:
             self._file(path)
-            if path.cap_without(self.level) != inf:
+            if cap != inf:
                 self._watch_low(path)
 
     def _enter_capped(self, path: Path, now: float) -> None:
@@ -404,8 +406,9 @@ class Pool:
     def _file(self, path: Path) -> None:
         """Note when, in virtual time, a level path's next flow ends."""
         key = path.key = path.target - path.offset
-        bucket = self.buckets.setdefault(key, path)
-        if bucket is path:
+        bucket = self.buckets.get(key)
+        if bucket is None:
+            self.buckets[key] = path
             heappush(self.keys, key)
         elif type(bucket) is list:
             bucket.append(path)
