@@ -108,6 +108,13 @@ class Result:
         """Names of the devices in the order of the scenario, or of their first row where it is not known."""
         return tuple(self.summary.get("devices") or {})
 
+    @property
+    def server(self) -> str | None:
+        """Name of the parameter server; None where nothing says who it was."""
+        from edgesim.report.iterations import server_of
+
+        return server_of(self.tables, self.summary)
+
     def plot_timeline(
         self,
         zoom: tuple[float, float] | None = None,
@@ -125,7 +132,7 @@ class Result:
         return figures.timeline(
             self.tables,
             devices=tuple(devices or self.devices),
-            server=self.summary.get("server"),
+            server=self.server,
             zoom=zoom,
             title=_title(self.summary),
             end_s=self.summary.get("simulated_s"),
@@ -156,7 +163,7 @@ class Result:
     def _trace(self) -> bytes:
         from edgesim.report.perfetto import trace
 
-        return trace(self.tables, devices=self.devices, server=self.summary.get("server"))
+        return trace(self.tables, devices=self.devices, server=self.server)
 
     def __repr__(self) -> str:
         partial = "" if self.summary.get("complete") else ", partial"

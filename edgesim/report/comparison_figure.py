@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from edgesim.report.activity import activities
 from edgesim.report.drawing import draw
 from edgesim.report.figures import Picture, longest
-from edgesim.report.iterations import Iteration, typical
+from edgesim.report.iterations import Iteration, server_of, typical
 from edgesim.report.numbers import duration, figures, time_unit
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
@@ -34,7 +34,7 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     Timelines are those of up to four alternatives, each of its typical iteration from its start, all on one
     time axis, of the same devices; of more than four the two shortest and the two longest.
     """
-    panels = [(run, one) for run in _chosen(runs) if (one := typical(run[2], run[1].get("server")))]
+    panels = [(run, one) for run in _chosen(runs) if (one := typical(run[2], server_of(run[2], run[1])))]
     devices = _devices(panels)
     layouts = [lay_out(run[2], devices, Window(start_s=one.start_s, end_s=one.end_s)) for run, one in panels]
     bars = BAR * max(len(runs), 1)
@@ -71,7 +71,9 @@ def _panel(axes: Axes, run: Alternative, one: Iteration, layout: Layout, longest
     """Draw one timeline and return the handles of its legend by name."""
     name, summary, tables = run
     window = Window(start_s=one.start_s, end_s=one.start_s + longest_s)
-    drawn = draw(axes, tables, layout, window, server=summary.get("server"), quiet=True, origin_s=one.start_s)
+    drawn = draw(
+        axes, tables, layout, window, server=server_of(tables, summary), quiet=True, origin_s=one.start_s
+    )
     axes.set_title(name, loc="left", fontsize=9, pad=3)
     return {handle.get_label(): handle for handle in drawn}
 
@@ -93,7 +95,7 @@ def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]
     if not panels:
         return ()
     (_, summary, tables), _ = panels[0]
-    server = summary.get("server")
+    server = server_of(tables, summary)
     everybody = choose_devices(tables, tuple(summary.get("devices") or ()), server)
     if len(everybody) <= DEVICES:
         return everybody

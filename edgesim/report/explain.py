@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any
 
 from edgesim.report.activity import Activity, activities, common, length, link_bytes, union
-from edgesim.report.iterations import Iteration, typical
+from edgesim.report.iterations import Iteration, server_of, typical
 from edgesim.report.numbers import duration, figures, share
 from edgesim.report.tables import Tables
 
@@ -23,7 +23,7 @@ def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
     `summary` gives the server and the declared bandwidths; a share of a link is that of its declared
     bandwidth, so a link slowed by an event never looks fuller than it was declared.
     """
-    server = summary.get("server")
+    server = server_of(tables, summary)
     one = typical(tables, server)
     if one is None:
         return f"No iteration ended within {duration(summary.get('simulated_s'))}."

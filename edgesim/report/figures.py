@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -55,17 +56,22 @@ def timeline(
         (left / width, bottom / height, (width - left - right) / width, (height - top - bottom) / height)
     )
     handles = draw(axes, tables, layout, window, server=server)
-    notes = [title, window.note]
     if len(shown) < len(chosen):
-        notes.append(f"the first {len(shown)} of {len(chosen)} devices")
-    picture.text(0.012, 1 - 0.1 / height, " | ".join(note for note in notes if note), va="top", fontsize=11)
+        title = f"{title} | the first {len(shown)} of {len(chosen)} devices"
+    _head(picture, " | ".join(note for note in (title, window.note) if note), handles, left)
+    return picture
+
+
+def _head(picture: Picture, title: str, handles: Sequence[Any], left: float) -> None:
+    """Write the title and the legend above the axes, which begin `left` inches from the left."""
+    width, height = picture.get_size_inches()
+    picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
     if handles:
         picture.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(left / width, 1 - 0.3 / height),
             ncols=min(len(handles), 10), frameon=False, fontsize=9, borderaxespad=0.0,
             handlelength=1.4, columnspacing=1.3,
         )  # fmt: skip
-    return picture
 
 
 def longest(names: Sequence[str]) -> int:

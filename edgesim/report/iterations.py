@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -28,6 +28,14 @@ def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
         for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind")
         if kind == ITERATION and server in (None, subject)
     ]
+
+
+def server_of(tables: Tables, summary: Mapping[str, Any]) -> str | None:
+    """Return the server: as the summary says, or, of a killed run, who marked its first iteration."""
+    if summary.get("server"):
+        return str(summary["server"])
+    marks = tables.rows("marks", "subject", "kind")
+    return next((subject for subject, kind in marks if kind == ITERATION), None)
 
 
 def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:

@@ -47,10 +47,7 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
         "predicted_s": facts.predicted_s,
         "server": facts.server,
         "schedule": facts.schedule,
-        "segments": {
-            worker: {phase: list(cuts) for phase, cuts in phases.items()}
-            for worker, phases in facts.plans.items()
-        },
+        "segments": _segments(facts),
         **traffic(tables),
         "overlap": overlap(tables, facts.server),
         "devices": {
@@ -66,6 +63,14 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
     }
     found["explanation"] = explain(tables, found)
     return found
+
+
+def _segments(facts: RunFacts) -> dict[str, dict[str, list[int]]]:
+    """Return the cuts of each worker and phase as lists, which JSON has."""
+    return {
+        worker: {phase: list(cuts) for phase, cuts in phases.items()}
+        for worker, phases in facts.plans.items()
+    }
 
 
 def traffic(tables: Tables) -> dict[str, float]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesim.errors import EdgesimError
 from edgesim.report.iterations import ITERATION, iteration_times
+from edgesim.report.metrics import versions
 from edgesim.report.tables import TABLES, Fingerprint, Tables, schema, table
 from edgesim.timeline import Timeline
 
@@ -49,7 +50,7 @@ class RunDirectory:
         """Take the directory over; `known` is what can be said from the start, e.g. `scenario`, `seed`."""
         self.path = Path(path)
         self.timeline = timeline
-        self._known = dict(known or {})
+        self._known = {"versions": versions(), **(known or {})}
         self._fingerprint = Fingerprint()
         self._iterations: list[float] = []
         self._waiting: dict[str, list[Any]] = {name: [] for name in TABLES}
@@ -131,7 +132,7 @@ class RunDirectory:
 
     def _renew(self, more: Mapping[str, Any]) -> None:
         facts = {**self._known, **more, "fingerprint": self.fingerprint, "rows": dict(self._fingerprint.rows)}
-        write_json(self.path / SUMMARY, {"versions": {}, **facts, "complete": False})
+        write_json(self.path / SUMMARY, {**facts, "complete": False})
 
 
 def claim(path: Path) -> None:

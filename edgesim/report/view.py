@@ -123,7 +123,7 @@ def choose_devices(tables: Tables, devices: Sequence[str], server: str | None) -
     seen: dict[str, None] = {}
     for name, column in (("spans", "device"), ("transfers", "source"), ("transfers", "target")):
         seen.update(dict.fromkeys(getattr(tables, name).column(column).unique().to_pylist()))
-    order = [*devices, *(name for name in seen if name not in set(devices))]
+    order = list(dict.fromkeys([*devices, *seen]))
     if len(order) > ACTIVE_ONLY_ABOVE and seen:
         order = [name for name in order if name in seen]
     order.sort(key=lambda name: name != server)

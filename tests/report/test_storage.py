@@ -81,6 +81,9 @@ def test_partial_run_says_so_from_the_start(tmp_path):
     assert loaded.summary["iteration_s"]["mean"] == 2.0
     assert loaded.summary["simulated_s"] == 2.0
     assert loaded.summary["scenario"] == "x"
+    assert loaded.summary["versions"]["edgesim"]
+    assert loaded.server == "server"
+    assert loaded.plot_timeline().axes
 
 
 STEPS = ("replace", "symlink", "rename", "unlink", "rmdir")
