@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from typing import Any
 
 from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop, check_training
-from edgesim.scenario.check_network import check_network, check_reachable
+from edgesim.scenario.check_network import check_medium, check_network, check_reachable
 from edgesim.scenario.document import Document
 from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.model import Scenario
 from edgesim.scenario.paths import PathError, find, put
 
-MAX_ALTERNATIVES = 10_000
+MAX_ALTERNATIVES = 1000
 _FIXED = ("compare", "version", "name", "description")
 
 
@@ -34,6 +35,7 @@ def check(scenario: Scenario) -> list[Problem]:
         check_workload(finding)
         if trains and sound:
             check_reachable(finding)
+            check_medium(finding)
         check_events(finding, sound=sound)
     if scenario.compare is not None:
         _compare(finding)
@@ -45,9 +47,13 @@ def _compare(finding: Finding) -> None:
     base = {(problem.where, problem.message) for problem in finding.problems}
     data = finding.scenario.to_data()
     data.pop("compare")
-    count = 1
-    for axis, values in (finding.scenario.compare or {}).items():
-        count *= max(len(values), 1)
+    axes = finding.scenario.compare or {}
+    count = math.prod(len(values) for values in axes.values())
+    if count > MAX_ALTERNATIVES:
+        message = f"{count} combinations are more than {MAX_ALTERNATIVES}; shorten an axis"
+        finding.say(message, "compare", key=True)
+        return
+    for axis, values in axes.items():
         if not values:
             finding.say("has no alternatives; list at least one", "compare", axis)
         _twice(finding, axis, values)
@@ -63,10 +69,6 @@ def _compare(finding: Finding) -> None:
             continue
         for index, value in enumerate(values):
             finding.problems += _alternative(finding, axis, index, value, base)
-    if count > MAX_ALTERNATIVES:
-        finding.say(
-            f"{count} combinations are more than {MAX_ALTERNATIVES}; shorten an axis", "compare", key=True
-        )
 
 
 def _twice(finding: Finding, axis: str, values: tuple[Any, ...]) -> None:

@@ -61,10 +61,13 @@ def _middle(finding: Finding) -> bool:
     there = True
     if network.topology == "star" and network.center is not None:
         there = finding.device(network.center, ("network", "center"))
-    if network.topology == "wifi" and network.access_point in finding.names.groups:
-        finding.device(network.access_point or "", ("network", "access_point"))
-    if network.topology == "wifi" and network.access_point == finding.scenario.training.server:
-        finding.no_effect("the training server is there anyway; remove it", "network", "access_point")
+    server = finding.scenario.training.server
+    if network.topology == "wifi" and network.access_point not in (None, server):
+        message = (
+            f"must be the training server {server!r}, got {network.access_point!r}: what is relayed crosses "
+            "the medium twice, which is not modelled; remove it"
+        )
+        finding.say(message, "network", "access_point")
     if network.duplex == "shared" and network.topology == "star" and network.center is None:
         message = "one medium has no switch; name the device in the `center`, or use topology `wifi`"
         finding.say(message, "network", "duplex")
@@ -222,6 +225,23 @@ def check_reachable(finding: Finding) -> None:
         finding.say(message, "network", "links")
     if len(lost) > MAX_SAID:
         finding.say(f"nor is there a route for {len(lost) - MAX_SAID} workers more", "network", "links")
+
+
+def check_medium(finding: Finding) -> None:
+    """Note a shared medium that a message would cross twice, which the network does not model."""
+    scenario = finding.scenario
+    if scenario.network.duplex != "shared":
+        return
+    server = scenario.training.server
+    pairs = [(wire.source, wire.target) for wire in wires(scenario, finding.names)]
+    near = {end for pair in pairs if server in pair for end in pair}
+    far = next((worker for worker in finding.workers if worker not in near), None)
+    if far is not None:
+        message = (
+            f"a message of {far!r} to the server {server!r} would cross the one medium more than once; "
+            "use topology `wifi`, or `duplex: half`"
+        )
+        finding.say(message, "network", "duplex")
 
 
 def _reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:

@@ -71,9 +71,8 @@ class Network(LinkSettings):
     center: Name | None = Field(default=None, examples=["server"])
     """Device in the middle of a star, instead of a switch."""
     access_point: Name | None = Field(default=None, examples=["server"])
-    """Device at the access point of wifi: what others send to each other crosses the medium twice, what it
-    sends or receives once. Without it the training server; a name that is no device puts nobody there, and
-    everything crosses twice."""
+    """Device that is wired to the access point of wifi, so that what it sends or receives crosses the medium
+    once: the training server, which is there without saying."""
     fan_out: Annotated[int, *whole(1, 10**6)] | None = Field(default=None, examples=[2])
     """Children of each device of a tree; 2 without it."""
     devices: dict[Name, AccessLink] | None = Field(

@@ -59,7 +59,7 @@ def own_settings(scenario: Scenario, names: Names) -> dict[str, LinkSettings]:
 
 
 def access_point(scenario: Scenario) -> str:
-    """Return the node in the middle of a wifi: the one declared, or the training server."""
+    """Return the device at the access point of a wifi: the training server."""
     return scenario.network.access_point or scenario.training.server
 
 

@@ -53,7 +53,7 @@ LINKS = "topology: links\n  bandwidth: 1 MB/s\n  links: "
             ("server--pi-1",),
         ),
         (NET.replace("star", "wifi"), ["wifi"], ("wifi",), ("wifi",)),
-        (NET.replace("star", "wifi") + "\n  access_point: ap", ["wifi"], ("wifi", "wifi"), ("wifi", "wifi")),
+        (NET.replace("star", "wifi") + "\n  access_point: server", ["wifi"], ("wifi",), ("wifi",)),
         (
             LINKS + "[{between: [pi-1, pi-2, pi-3, hub], name: lan}, {from: hub, to: server}]",
             ["lan", "hub-server.up", "hub-server.down"],

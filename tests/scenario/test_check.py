@@ -160,8 +160,13 @@ def events(*lines: str) -> tuple[str, str]:
         ),
         (
             "topology: star",
-            "topology: wifi\n  access_point: server",
-            "9:3 network.access_point: has no effect: the training server is there anyway; remove it",
+            "topology: wifi\n  access_point: pi-1",
+            "9:17 network.access_point: must be the training server 'server', got 'pi-1': what is relayed crosses the medium twice, which is not modelled; remove it",
+        ),
+        (
+            "topology: star",
+            "topology: chain\n  duplex: shared",
+            "9:11 network.duplex: a message of 'pi-2' to the server 'server' would cross the one medium more than once; use topology `wifi`, or `duplex: half`",
         ),
         (
             NET,
@@ -440,6 +445,12 @@ def test_a_mesh_too_large(wrong: Wrong, changed: Changed) -> None:
     ]
 
 
+def test_too_many_combinations(wrong: Wrong, changed: Changed) -> None:
+    seeds = ", ".join(str(number) for number in range(501))
+    text = changed((END, END + f"\ncompare: {{seed: [{seeds}], training.schedule: [ibatch, dynacomm]}}"))
+    assert wrong(text) == ["12:1 compare: 1002 combinations are more than 1000; shorten an axis"]
+
+
 def test_problems_are_in_the_order_of_the_file(wrong: Wrong, changed: Changed) -> None:
     text = changed((PI, "{name: pi}"), ("server: server}", "server: x}"), ("iterations: 10", ""))
     assert [int(said.split(":")[0]) for said in wrong(text)] == [6, 10, 11]
@@ -526,7 +537,7 @@ def test_a_profile_that_is_none(wrong: Wrong, changed: Changed, tmp_path: Path) 
         "topology: tree\n  fan_out: 3\n  bandwidth: {up: 1 Mbit/s, down: 5 Mbit/s}",
         "topology: mesh\n  bandwidth: 50 Mbit/s\n  duplex: shared",
         "topology: wifi\n  bandwidth: 50 Mbit/s",
-        "topology: wifi\n  bandwidth: 50 Mbit/s\n  access_point: ap",
+        "topology: wifi\n  bandwidth: 50 Mbit/s\n  access_point: server",
         "topology: star\n  center: server\n  duplex: shared\n  bandwidth: 50 Mbit/s",
         "topology: star\n  devices: {pi: {bandwidth: 1 MB/s}, server: {bandwidth: 1 GB/s}}",
         "topology: links\n  bandwidth: 1 MB/s\n  links: [{between: [pi-1, pi-2, hub]}, {from: hub, to: server}, {from: pi-3, to: hub}]",
