@@ -47,6 +47,7 @@ Set = Annotated[
         "--set 'devices\\[pi].count=8' --set network.bandwidth='10 Mbit/s'. May be given many times.",
     ),
 ]
+Pictures = Annotated[bool, typer.Option(help="Make timeline.png and trace.json.gz of each run.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -103,6 +104,7 @@ def run(
             metavar="DIR", help="Use the layer times that an earlier run with `timing: live` recorded."
         ),
     ] = None,
+    pictures: Pictures = True,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a scenario; write its tables, summary, timeline and trace into a directory.
@@ -121,7 +123,7 @@ def run(
     scenario = _load(file, changes)
     folder = out or Path("runs") / _slug(scenario.name)
     with _stoppable(), Progress(quiet=quiet) as progress:
-        result = experiment.run(scenario, out=folder, progress=progress, replay=replay)
+        result = experiment.run(scenario, out=folder, progress=progress, replay=replay, pictures=pictures)
     _show_run(result, folder)
 
 
@@ -144,6 +146,7 @@ def compare(
             "training.schedule=sequential,dynacomm. Given many times, every combination is run.",
         ),
     ] = None,
+    pictures: Pictures = True,
     quiet: Quiet = False,
 ) -> None:
     """Run the alternatives of a scenario side by side, with the same seed and the same measured layers.
@@ -162,7 +165,7 @@ def compare(
     folder = out or Path("runs") / _slug(scenario.name)
     chosen = _axes(axes) if axes else None
     with _stoppable(), Progress(quiet=quiet) as progress:
-        comparison = experiment.compare(scenario, chosen, out=folder, progress=progress)
+        comparison = experiment.compare(scenario, chosen, out=folder, progress=progress, pictures=pictures)
     _show_comparison(comparison, folder)
 
 

@@ -27,7 +27,8 @@ def show_run(result: Result, folder: Path) -> None:
     out.print(_devices(summary))
     out.print(_links(summary))
     out.print(result.explain(), markup=False)
-    out.print(f"\nWritten to {folder}: timeline.png, summary.json, *.parquet, trace.json.gz", markup=False)
+    pictures = [name for name in ("timeline.png", "trace.json.gz") if (folder / name).exists()]
+    out.print(f"\nWritten to {folder}: {', '.join([*pictures, 'summary.json'])}, *.parquet", markup=False)
 
 
 def _devices(summary: dict[str, Any]) -> Any:
@@ -78,7 +79,8 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     ]
     out.print(grid(comparison.name, columns, rows))
     out.print(comparison.winner, markup=False)
-    out.print(f"\nWritten to {folder}: compare.png, compare.csv, and a directory a run", markup=False)
+    picture = "compare.png, " if (folder / "compare.png").exists() else ""
+    out.print(f"\nWritten to {folder}: {picture}compare.csv, and a directory a run", markup=False)
 
 
 def _steady(result: Result | None) -> float | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgesim import scenario as language
 from edgesim.errors import EdgesimError
-from edgesim.experiment import workloads
+from edgesim.experiment import workloads as measuring
 from edgesim.experiment.simulate import Interrupted, simulate
 from edgesim.experiment.workloads import Progress, Workloads, silent
 from edgesim.result import Comparison, Result, Run, label
@@ -22,6 +22,7 @@ def run(
     out: str | Path | None = None,
     progress: Progress | None = None,
     replay: str | Path | None = None,
+    pictures: bool = True,
     **overrides: Any,
 ) -> Result:
     """Simulate a scenario, or the file it is in, and return what happened.
@@ -29,14 +30,16 @@ def run(
     `overrides` puts other values at dotted paths, two underscores for each dot: `training__schedule="ibatch"`
     is `--set training.schedule=ibatch`; `**{"devices[pi].count": 8}` says what no Python name can. With `out`
     the rows stream into that directory while the run goes on; without it everything stays in memory.
-    `replay` is the directory of an earlier run with `timing: live`, whose durations are used again.
+    `replay` is the directory of an earlier run with `timing: live`, whose durations are used again. Without
+    `pictures` no timeline.png and no trace.json.gz are made, which saves about a second a run.
 
     Raises `ScenarioError` or `ProfileError` before anything is simulated, `SimulationError` where the run
     cannot go on, and `Interrupted` on Ctrl-C; what happened until then is in the directory.
     """
     stated = _stated(scenario, overrides)
     report, place = progress or silent, _path(out)
-    return simulate(stated, Workloads(report, _path(replay)), out=place, progress=report)
+    workloads = Workloads(report, _path(replay))
+    return simulate(stated, workloads, out=place, progress=report, pictures=pictures)
 
 
 def compare(
@@ -45,6 +48,7 @@ def compare(
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    pictures: bool = True,
     **overrides: Any,
 ) -> Comparison:
     """Run every combination of alternatives with the same seed and the same measured layers; return them all.
@@ -70,18 +74,18 @@ def compare(
     try:
         for number, ((point, variant), place) in enumerate(zip(points, places, strict=True), 1):
             named = _named(report, f"{label(point)} ({number} of {len(points)})")
-            runs.append(_one(variant, point, resolved, place, named))
+            runs.append(_one(variant, point, resolved, place, named, pictures))
     except Interrupted as stopped:
         runs.append(Run(axes=point, result=stopped.result, error="interrupted"))
-        _kept(stated.name, runs, folder)
+        _kept(stated.name, runs, folder, pictures)
         raise
-    return _kept(stated.name, runs, folder)
+    return _kept(stated.name, runs, folder, pictures)
 
 
-def _kept(name: str, runs: Sequence[Run], folder: Path | None) -> Comparison:
+def _kept(name: str, runs: Sequence[Run], folder: Path | None, pictures: bool) -> Comparison:
     comparison = Comparison(runs=tuple(runs), name=name)
     if folder is not None:
-        comparison.save(folder)
+        comparison.save(folder, picture=pictures)
     return comparison
 
 
@@ -100,7 +104,7 @@ def profile(
     `model` is a zoo name, `package.module:callable` or an `nn.Module`; `input_shape` is one sample's. With
     `out` the profile is saved there as JSON, and a bar chart beside it. Raises `ProfileError`.
     """
-    workload = workloads.profile(
+    workload = measuring.profile(
         model, input_shape, batch_size, dtype, threads=threads, progress=progress or silent
     )
     if out is not None:
@@ -113,10 +117,15 @@ def profile(
 
 
 def _one(
-    variant: Scenario, point: Mapping[str, Any], resolved: Workloads, place: Path | None, progress: Progress
+    variant: Scenario,
+    point: Mapping[str, Any],
+    resolved: Workloads,
+    place: Path | None,
+    progress: Progress,
+    pictures: bool,
 ) -> Run:
     try:
-        result = simulate(variant, resolved, out=place, progress=progress)
+        result = simulate(variant, resolved, out=place, progress=progress, pictures=pictures)
     except EdgesimError as error:
         return Run(axes=point, error=f"{type(error).__name__}: {error}")
     return Run(axes=point, result=result)

@@ -45,14 +45,16 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"interrupted at {at:.6g} s of simulated time{kept}")
 
 
-def simulate(scenario: Scenario, workloads: Workloads, *, out: Path | None, progress: Progress) -> Result:
+def simulate(
+    scenario: Scenario, workloads: Workloads, *, out: Path | None, progress: Progress, pictures: bool = True
+) -> Result:
     """Run a checked scenario and return what happened; with `out` its rows stream into that directory.
 
     Raises `ScenarioError` or `ProfileError` before anything is written; later, when everything that happened
     has been written, `SimulationError` if the run cannot go on and `Interrupted` on Ctrl-C.
     """
     workload = workloads.workload(scenario)
-    run = _Run(scenario, workload, out)
+    run = _Run(scenario, workload, out, pictures)
     try:
         with workloads.timer(scenario, workload, out) as timer:
             run.go(timer, progress)
@@ -68,9 +70,9 @@ def simulate(scenario: Scenario, workloads: Workloads, *, out: Path | None, prog
 class _Run:
     """Everything of one run, from its scenario to its result."""
 
-    def __init__(self, scenario: Scenario, workload: Workload, out: Path | None) -> None:
+    def __init__(self, scenario: Scenario, workload: Workload, out: Path | None, pictures: bool) -> None:
         self.began = self.told = time.perf_counter()
-        self.scenario, self.workload = scenario, workload
+        self.scenario, self.workload, self.pictures = scenario, workload, pictures
         self.base = Path() if out is None else out
         self.text = writer.to_yaml(scenario, writer.moved(scenario, self.base))
         self.timeline = Timeline()
@@ -138,7 +140,8 @@ class _Run:
         )
         if self.directory is not None:
             self.directory.finish(result.summary)
-            result.save_pictures(self.directory.path)
+            if self.pictures:
+                result.save_pictures(self.directory.path)
         wrong = audit.contradictions(tables, facts)
         assert not wrong, "; ".join(wrong[:5])
         return result
