@@ -54,6 +54,10 @@ class Dimension:
     """Factor of each common unit to the unit inside the program."""
     written: tuple[str, ...]
     """Units in which a value may be written back, largest first."""
+    least: float
+    """Smallest value above 0 that a scenario may hold: below it lies a slip of the unit, not a device."""
+    most: float
+    """Largest value that a scenario may hold."""
 
 
 TIME = Dimension(
@@ -62,6 +66,8 @@ TIME = Dimension(
     examples=("5 ms", "5 s", "2 min", "1 h"),
     table=_TIME,
     written=("d", "h", "min", "s", "ms", "us", "ns"),
+    least=1e-9,
+    most=1e10,
 )
 DATA = Dimension(
     name="amount of data",
@@ -69,6 +75,8 @@ DATA = Dimension(
     examples=("512 MiB", "4 GiB", "8 GB"),
     table=_DATA,
     written=("GiB", "GB", "MiB", "MB", "KiB", "kB", "B"),
+    least=1.0,
+    most=1e18,
 )
 BANDWIDTH = Dimension(
     name="bandwidth",
@@ -76,6 +84,8 @@ BANDWIDTH = Dimension(
     examples=("50 Mbit/s", "1 Gbit/s", "25.6 GB/s"),
     table=_RATE,
     written=("GB/s", "Gbit/s", "MB/s", "Mbit/s", "kB/s", "kbit/s", "B/s", "bit/s"),
+    least=1e-3,
+    most=1e15,
 )
 COMPUTE = Dimension(
     name="rate of computing",
@@ -83,8 +93,18 @@ COMPUTE = Dimension(
     examples=("20 GFLOP/s", "1.5 TFLOP/s"),
     table=_WORK_RATE,
     written=("TFLOP/s", "GFLOP/s", "MFLOP/s", "kFLOP/s", "FLOP/s"),
+    least=1.0,
+    most=1e21,
 )
-POWER = Dimension(name="power", unit="W", examples=("6 W", "500 mW"), table=_POWER, written=("kW", "W", "mW"))
+POWER = Dimension(
+    name="power",
+    unit="W",
+    examples=("6 W", "500 mW"),
+    table=_POWER,
+    written=("kW", "W", "mW"),
+    least=1e-9,
+    most=1e9,
+)
 DIMENSIONS = (TIME, DATA, BANDWIDTH, COMPUTE, POWER)
 
 _CLOCK = ("d", "h", "min")

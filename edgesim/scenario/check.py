@@ -10,7 +10,8 @@ from typing import Any
 from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop, check_training
-from edgesim.scenario.check_network import check_medium, check_network, check_reachable
+from edgesim.scenario.check_network import check_network
+from edgesim.scenario.check_routes import check_medium, check_reachable
 from edgesim.scenario.document import Document
 from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding

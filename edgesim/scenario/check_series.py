@@ -7,6 +7,7 @@ from edgesim.scenario.document import Path_
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.series_files import SeriesError
 from edgesim.scenario.series_section import BandwidthFile, BandwidthValues, ShareFile, ShareValues, UpDown
+from edgesim.units import BANDWIDTH
 
 Declared = float | ShareValues | ShareFile | BandwidthValues | BandwidthFile | UpDown | None
 
@@ -68,6 +69,8 @@ def _file(finding: Finding, declared: ShareFile | BandwidthFile, path: Path_) ->
         return
     if max(series.values) == 0:
         finding.say("is always 0; at some time it must be more", *path, "file")
+    elif isinstance(declared, BandwidthFile) and max(series.values) > BANDWIDTH.most:
+        finding.say(f"has a bandwidth of {max(series.values):g} B/s; is the unit right?", *path, "file")
     elif isinstance(declared, ShareFile) and max(series.values) > 1:
         finding.say(f"a share is at most 1, got {max(series.values):g}; write 0.8 for 80 %", *path, "file")
     elif series.period_s is None and series.values[-1] == 0:

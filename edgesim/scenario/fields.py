@@ -48,8 +48,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def quantity(dimension: units.Dimension, *, zero: bool = False) -> tuple[object, ...]:
+def quantity(
+    dimension: units.Dimension, *, zero: bool = False, least: float | None = None
+) -> tuple[object, ...]:
     """Return the validators of a quantity above 0 (or, with `zero`, not below it) held in its SI unit."""
+    low, high = dimension.least if least is None else least, dimension.most
+    bounds = f"from {units.show(low, dimension)} to {units.show(high, dimension)}"
 
     def read(value: object) -> float:
         try:
@@ -57,8 +61,10 @@ def quantity(dimension: units.Dimension, *, zero: bool = False) -> tuple[object,
         except units.UnitError as error:
             raise wrong(str(error)) from None
         if number < 0 or (number == 0 and not zero):
-            least = "0 or more" if zero else "more than 0"
-            raise wrong(f"must be {least}, got {value!r}; write for example '{dimension.examples[0]}'")
+            sign = "0 or more" if zero else "more than 0"
+            raise wrong(f"must be {sign}, got {value!r}; write for example '{dimension.examples[0]}'")
+        if number != 0 and not low <= number <= high:
+            raise wrong(f"must be {bounds}, got {value!r}; is the unit right?")
         return number
 
     names = "|".join(name.replace("/", "\\/") for name in dimension.table)
@@ -74,13 +80,13 @@ def quantity(dimension: units.Dimension, *, zero: bool = False) -> tuple[object,
     )
 
 
-_time, _time0 = quantity(units.TIME), quantity(units.TIME, zero=True)
+_time, _time0 = quantity(units.TIME, least=1e-6), quantity(units.TIME, zero=True)
 _data = quantity(units.DATA)
 _rate, _rate0 = quantity(units.BANDWIDTH), quantity(units.BANDWIDTH, zero=True)
 _compute, _power = quantity(units.COMPUTE), quantity(units.POWER, zero=True)
 
 Duration = Annotated[float, *_time]
-"""A time above 0, in s."""
+"""A time above 0, at least a microsecond, in s."""
 Seconds = Annotated[float, *_time0]
 """A time of 0 or more, in s."""
 Bytes = Annotated[float, *_data]
@@ -103,8 +109,10 @@ def number(low: float, high: float, *, open_low: bool = False) -> tuple[object, 
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong(f"must be a number, {span}, got {shown(value)}; write for example 0.5")
-        if not abs(value) <= 1e300 or not low <= value <= high or (open_low and value == low):
+        if not low <= value <= high or (open_low and value == low):
             raise wrong(f"must be {span}, got {shown(value)}")
+        if value != 0 and not 1e-9 <= abs(value) <= 1e9:
+            raise wrong(f"must be from 1e-09 to 1e+09 in size, got {shown(value)}")
         return float(value)
 
     bounds: dict[str, Any] = {"exclusiveMinimum" if open_low else "minimum": low}

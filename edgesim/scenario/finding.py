@@ -64,8 +64,8 @@ class Finding:
         return frozenset(self.workers)
 
     @cached_property
-    def bandwidths(self) -> dict[str, float]:
-        """Bandwidth of each link that has one constant figure, in B/s."""
-        from edgesim.scenario.check_events import present_bandwidths
+    def link_figures(self) -> dict[str, tuple[float | None, float]]:
+        """Bandwidth and latency of each link, as `present_figures` says."""
+        from edgesim.scenario.check_order import present_figures
 
-        return present_bandwidths(self)
+        return present_figures(self)

@@ -343,7 +343,7 @@ def events(*lines: str) -> tuple[str, str]:
         ),
         (
             *events("{at: 1 s, link: pi-1.up, change: {bandwidth: 6.25 MB/s}}"),
-            "13:39 events[pi-1.up at 1 s].change.bandwidth: has no effect: it is the bandwidth the link has anyway",
+            "13:30 events[pi-1.up at 1 s].change: has no effect: the link has these figures anyway; remove it",
         ),
         (
             *events("{at: 1 s, device: pi-1, crash: {}}", "{at: 2 s, device: pi-1, slow: {to: 2}}"),
@@ -408,6 +408,16 @@ def events(*lines: str) -> tuple[str, str]:
 )
 def test_says_what_only_meaning_tells(wrong: Wrong, changed: Changed, old: str, new: str, said: str) -> None:
     assert said in wrong(changed((old, new)))
+
+
+def test_a_change_of_latency_that_is_none(wrong: Wrong, changed: Changed) -> None:
+    text = changed(
+        (NET, NET + "\n  latency: 5 ms"), events("{at: 1 s, links: [pi], change: {latency: 0.005 s}}")
+    )
+    (said,) = wrong(text)
+    assert said.startswith("14:")
+    assert said.endswith(".change: has no effect: the link has these figures anyway; remove it")
+    scenario.loads(text.replace("0.005 s", "6 ms"))
 
 
 def test_never_after_the_end(wrong: Wrong, changed: Changed) -> None:

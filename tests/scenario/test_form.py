@@ -45,9 +45,22 @@ def test_the_good_one_is_good(good: str) -> None:
             "dtype: flot32",
             "3:33 workload.dtype: unknown value, got 'flot32'; did you mean 'float32'?",
         ),
-        ("speed: 1}", "speed: .inf}", "5:27 devices[server].speed: must be more than 0, got inf"),
+        (
+            "speed: 1}",
+            "speed: .inf}",
+            "5:27 devices[server].speed: must be from 1e-09 to 1e+09 in size, got inf",
+        ),
         ("speed: 1}", "speed: .nan}", "5:27 devices[server].speed: must be more than 0, got nan"),
-        ("speed: 1}", "speed: 1e400}", "5:27 devices[server].speed: must be more than 0, got inf"),
+        (
+            "speed: 1}",
+            "speed: 1e10}",
+            "5:27 devices[server].speed: must be from 1e-09 to 1e+09 in size, got 10000000000.0",
+        ),
+        (
+            "memory: 1 GiB",
+            "memory: 1 bit",
+            "6:47 devices[pi].memory: must be from 1 B to 1e+18 B, got '1 bit'; is the unit right?",
+        ),
         (
             "speed: 1}",
             "speed: fast}",

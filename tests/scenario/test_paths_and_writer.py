@@ -81,7 +81,7 @@ def test_variants(good: str) -> None:
     assert len(list(scenario.variants(stated, {"seed": [1, 2, 3]}))) == 3
 
 
-def seconds(low: float = 1e-6) -> st.SearchStrategy[str]:
+def seconds(low: float = 1e-3) -> st.SearchStrategy[str]:
     return st.builds(
         lambda x, unit: f"{x!r} {unit}", st.floats(low, 1e6), st.sampled_from(["s", "ms", "min", "h"])
     )
@@ -95,7 +95,7 @@ RATES = st.builds(
 SIZES = st.builds(
     lambda x, unit: f"{x!r} {unit}", st.floats(0.01, 1e6), st.sampled_from(["MiB", "GB", "kbit"])
 )
-WATTS = st.builds(lambda x: f"{x!r} W", st.floats(0, 1e3))
+WATTS = st.builds(lambda x: f"{x!r} W", st.floats(1e-3, 1e3))
 RATES_OVER_TIME = st.builds(lambda a, b, t: {"values": [["0 s", a], [t, b]]}, RATES, RATES, seconds())
 ANY_RATE = RATES | RATES_OVER_TIME | st.fixed_dictionaries({"up": RATES, "down": RATES_OVER_TIME})
 LINE = st.text(min_size=1, max_size=20).filter(lambda text: bool(text.strip()) and text.isprintable())
@@ -105,7 +105,7 @@ DEVICE = st.fixed_dictionaries(
         "count": st.integers(1, 3),
         "memory": SIZES,
         "power": st.fixed_dictionaries({"busy": WATTS, "idle": WATTS}),
-        "availability": st.floats(0, 1) | st.just({"file": "trace.csv"}),
+        "availability": st.floats(1e-3, 1) | st.just({"file": "trace.csv"}),
         "preset": LINE,
     },
 )
@@ -131,8 +131,8 @@ SCENARIO = st.fixed_dictionaries(
         "network": st.fixed_dictionaries(
             {"topology": st.sampled_from(["star", "wifi", "mesh"]), "bandwidth": ANY_RATE},
             optional={
-                "latency": seconds(0),
-                "startup": st.fixed_dictionaries({}, optional={"latency": seconds(0)}),
+                "latency": seconds(),
+                "startup": st.fixed_dictionaries({}, optional={"latency": seconds()}),
             },
         ),
         "training": st.fixed_dictionaries({"method": st.just("parameter-server"), "server": st.just("d0")}),
@@ -147,6 +147,63 @@ SCENARIO = st.fixed_dictionaries(
         ),
     },
 )
+
+
+TOKENS = st.sampled_from(
+    [
+        "null",
+        "5",
+        ".nan",
+        "1e400",
+        "[]",
+        "{}",
+        "'",
+        '"',
+        "pi",
+        "5 ms",
+        "&a ",
+        "*a",
+        "!x ",
+        "|",
+        "- ",
+        ": ",
+        "\n",
+    ]
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.data())
+def test_any_mutation_is_read_or_refused(data: st.DataObject) -> None:
+    text = SEED
+    for _ in range(data.draw(st.integers(1, 4))):
+        start = data.draw(st.integers(0, len(text)))
+        end = data.draw(st.integers(start, min(len(text), start + 20)))
+        text = text[:start] + data.draw(TOKENS | st.text(max_size=5)) + text[end:]
+    try:
+        stated = scenario.loads(text)
+    except ScenarioError:
+        return
+    scenario.build.cluster(stated)
+    scenario.build.events(stated)
+
+
+SEED = """\
+name: seed
+workload: {model: lenet, batch_size: 8}
+devices:
+  - {name: server, speed: 1}
+  - {name: pi, count: 3, preset: laptop, availability: {values: [[0 s, 1], [1 s, 0.5]]}}
+network: {topology: star, bandwidth: {up: 5 Mbit/s, down: 5 MB/s}, devices: {pi-1: {latency: 5 ms}}}
+training: {method: parameter-server, server: server, workers: [pi]}
+events: [{at: 3 s, device: pi-1, crash: {for: 3 s}}, {at: 3 s, links: [pi], change: {bandwidth: 1 MB/s}}]
+stop: {iterations: 10, time: 1 h}
+compare: {"devices[pi].preset": [laptop, jetson-nano]}
+"""
+
+
+def test_the_seed_of_mutations_is_fine() -> None:
+    assert scenario.loads(SEED).stop.time == 3600.0
 
 
 @settings(deadline=None)
