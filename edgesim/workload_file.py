@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import os
@@ -25,7 +26,7 @@ def save(workload: Workload, path: str | Path) -> None:
     """
     _check(workload, str(path))
     document = {"format": FORMAT, **asdict(workload), "provenance": dict(workload.provenance)}
-    text = json.dumps(document, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+    text = json.dumps(document, indent=1, allow_nan=False) + "\n"
     write_atomically(Path(path), text)
 
 
@@ -146,7 +147,9 @@ def _read(cls: type, values: Any, file: str, where: str) -> Any:
     known = {field.name: field for field in fields(cls)}
     for key in values:
         if key not in known:
-            raise ProfileError(f"{file}: {place}{key}: unknown key; known are {', '.join(known)}")
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f", did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+            raise ProfileError(f"{file}: {place}{key}: unknown key{hint}")
     made = {}
     for name, field in known.items():
         if name not in values:

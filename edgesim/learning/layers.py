@@ -25,6 +25,8 @@ MERGED: tuple[type[nn.Module], ...] = (
 )
 """Parametrised modules that count with the layer that ran before them."""
 
+NOTHING = "the model has no layer with trainable parameters that its output depends on: nothing to train"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerModule:
@@ -58,7 +60,7 @@ def find_layers(model: nn.Module, forward: Callable[[], torch.Tensor]) -> Layout
     calls = _record_calls(model, forward)
     openers = [call for call in calls if call.opens]
     if not openers:
-        raise ProfileError("the model has no layer with trainable parameters that runs; nothing to train")
+        raise ProfileError(NOTHING)
     modules = dict(model.named_modules())
     order = list(dict.fromkeys(call.name for call in openers))
     owned: dict[str, list[nn.Parameter]] = {name: [] for name in order}
@@ -115,7 +117,10 @@ def _record_calls(model: nn.Module, forward: Callable[[], torch.Tensor]) -> list
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
         model.zero_grad(set_to_none=True)
-        forward().backward()  # type: ignore[no-untyped-call]
+        loss = forward()
+        if not loss.requires_grad:
+            raise ProfileError(NOTHING)
+        loss.backward()  # type: ignore[no-untyped-call]
     finally:
         for handle in handles:
             handle.remove()

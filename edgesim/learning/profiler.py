@@ -49,7 +49,8 @@ class Effort:
     most: int = 1000
     """Most repeats."""
     error: float = 0.01
-    """Measuring ends when the standard error of the step's median is below this share of it."""
+    """Measuring ends when the standard error of the step's median is below this share of it, and the layers
+    add up to the step within 5 %."""
     budget_s: float = 60.0
     """Time after which no repeat begins once the fewest are done, in s."""
 
@@ -79,7 +80,7 @@ def profile_model(
         counts = count(task.model, layout, task.forward, task.inputs)
         peak = peak_memory_bytes(task)
         times = _measure(task, layout, effort, clock, progress)
-    _check_time(layout, times, clock)
+    _check_time(layout, times)
     layers = tuple(_layer(task, layout, counts, times, index) for index in range(len(layout.layers)))
     workload = Workload(
         model=task.name,
@@ -108,6 +109,15 @@ class Times:
     """Updates, in s."""
     traces: list[Trace] = field(default_factory=list)
     """Instrumented steps."""
+
+    @property
+    def coverage(self) -> float:
+        """Sum of the layers' median times over the median step."""
+        forward = zip(*(trace.forward_L for trace in self.traces), strict=True)
+        backward = zip(*(trace.backward_L for trace in self.traces), strict=True)
+        layers = math.fsum(statistics.median(values) for values in (*forward, *backward))
+        step_s = statistics.median(self.step_s)
+        return layers / step_s if step_s > 0 else math.inf
 
     @property
     def error(self) -> float:
@@ -165,7 +175,7 @@ def _measure(
         if progress is not None:
             progress(done, effort.most, times.error)
         spent_s = time.perf_counter() - began
-        stable = times.error < effort.error and spent_s > effort.least_s
+        stable = spent_s > effort.least_s and times.error < effort.error and abs(times.coverage - 1) < 0.05
         if done >= effort.least and (stable or spent_s > effort.budget_s):
             break
     return times
@@ -199,7 +209,7 @@ def _layer(task: Task, layout: Layout, counts: Sequence[Counts], times: Times, i
     )
 
 
-def _check_time(layout: Layout, times: Times, clock: Callable[[], float]) -> None:
+def _check_time(layout: Layout, times: Times) -> None:
     for index, layer in enumerate(layout.layers):
         for phase in ("forward_L", "backward_L"):
             values = [getattr(trace, phase)[index] for trace in times.traces]

@@ -1,0 +1,201 @@
+"""Profiles on disk: what is written is read back, and nothing ill is accepted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgesim import workload_file
+from edgesim.errors import ProfileError
+from edgesim.workload import Layer, Workload, workload_table
+
+PROFILES = Path(__file__).parent.parent / "scenarios" / "profiles"
+
+
+def layer(name: str = "conv", **changes: Any) -> Layer:
+    values: dict[str, Any] = {
+        "name": name, "kind": "Conv2d", "forward_s": 0.1, "backward_s": 1 / 3, "forward_flop": 2e9,
+        "backward_flop": 4e9, "parameters": 10, "parameter_bytes": 40, "output_bytes": 8,
+        "activation_bytes": 16,
+    }  # fmt: skip
+    return Layer(**values | changes)
+
+
+def workload(**changes: Any) -> Workload:
+    values: dict[str, Any] = {
+        "model": "m", "batch_size": 2, "input_shape": (3, 8, 8), "dtype": "float32",
+        "layers": (layer(), layer("fc", forward_s=0.2)), "step_s": 1.0,
+        "provenance": {"cpu": "a Zilog Z80 ©"},
+    }  # fmt: skip
+    return Workload(**values | changes)
+
+
+def document() -> dict[str, Any]:
+    return json.loads(json.dumps(_saved(workload())))
+
+
+def _saved(item: Workload) -> dict[str, Any]:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        workload_file.save(item, Path(folder) / "p.json")
+        return json.loads((Path(folder) / "p.json").read_text(encoding="utf-8"))
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    item = workload()
+    workload_file.save(item, tmp_path / "new" / "p.json")
+    assert workload_file.load(tmp_path / "new" / "p.json") == item
+    assert [file.name for file in (tmp_path / "new").iterdir()] == ["p.json"]
+
+
+positive = st.floats(1e-9, 1e6)
+
+
+@given(positive, positive, st.integers(0, 2**60), st.floats(0, 1e18))
+def test_every_figure_survives_exactly(forward_s: float, step_s: float, size: int, flop: float) -> None:
+    item = workload(
+        layers=(layer(forward_s=forward_s, parameters=size, forward_flop=flop),),
+        step_s=step_s,
+        input_bytes=size,
+    )
+    assert workload_file.loads(json.dumps(_saved(item))) == item
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        (
+            ["format"],
+            "edgesim-profile/9",
+            r"format: 'edgesim-profile/9', this version reads 'edgesim-profile/1'",
+        ),
+        (["layers"], [], "layers: a list of at least one layer is due"),
+        (["layers"], {}, "layers: a list"),
+        (["layers", 0], 3, r"layers\[0\]: an object is due, got 3"),
+        (["layers", 1, "forwards_s"], 1.0, r"layers\[1\].forwards_s: unknown key, did you mean 'forward_s'"),
+        (["modle"], "x", "modle: unknown key, did you mean 'model'"),
+        (["layers", 1, "forward_s"], -1.0, r"layers\[1\].forward_s: -1.0 is negative"),
+        (["layers", 1, "forward_s"], 0, r"layers\[1\].forward_s: 0 s for layer 'fc'.*free"),
+        (["layers", 1, "backward_s"], 0.0, r"layers\[1\].backward_s: 0 s"),
+        (["layers", 1, "forward_s"], "fast", r"layers\[1\].forward_s: a number is due, got 'fast'"),
+        (["layers", 1, "forward_s"], True, "a number is due, got True"),
+        (["layers", 1, "forward_s"], 10**400, "too large"),
+        (["layers", 1, "name"], "conv", r"layers\[1\].name: 'conv' is also layers\[0\]"),
+        (["layers", 0, "parameters"], 1.5, "a whole number is due, got 1.5"),
+        (["layers", 0, "parameters"], -1, "negative"),
+        (["step_s"], 0.0, "step_s: 0.0 s"),
+        (["batch_size"], 0, "batch_size: 0"),
+        (["input_shape"], [3, 0], "a list of sizes"),
+        (["input_shape"], [], "a list of sizes"),
+        (["provenance"], {"cpu": 3}, "an object of texts"),
+        (["dtype"], None, "dtype: a text is due, got None"),
+    ],
+)
+def test_ill_figures_are_refused_with_their_place(path: list[Any], value: Any, told: str) -> None:
+    whole = document()
+    place = whole
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ProfileError, match=rf"p\.json: .*{told}"):
+        workload_file.loads(json.dumps(whole), "p.json")
+
+
+def test_missing_keys_are_named() -> None:
+    whole = document()
+    del whole["layers"][1]["kind"]
+    with pytest.raises(ProfileError, match=r"layers\[1\].kind: missing"):
+        workload_file.loads(json.dumps(whole))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"format": NaN}', "[" * 100_000, '"\\ud800"'])
+def test_what_is_no_profile_at_all(text: str) -> None:
+    with pytest.raises(ProfileError):
+        workload_file.loads(text)
+
+
+def test_constants_that_are_no_figures_are_refused() -> None:
+    for constant in ("NaN", "Infinity", "-Infinity"):
+        text = json.dumps(document()).replace('"step_s": 1.0', f'"step_s": {constant}')
+        with pytest.raises(ProfileError, match=f"{constant} is no figure"):
+            workload_file.loads(text)
+    with pytest.raises(ProfileError, match="not finite"):
+        workload_file.loads(json.dumps(document()).replace('"step_s": 1.0', '"step_s": 1e999'))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.data(), json_values)
+def test_no_damage_ends_in_a_traceback(data: st.DataObject, value: Any) -> None:
+    whole = document()
+    place = data.draw(st.sampled_from([whole, whole["layers"][0], whole["provenance"]]))
+    place[data.draw(st.sampled_from(sorted(place)))] = value
+    with suppress(ProfileError):
+        loaded = workload_file.loads(json.dumps(whole))
+        assert workload_file.loads(json.dumps(_saved(loaded))) == loaded
+
+
+def test_ill_workloads_are_not_saved(tmp_path: Path) -> None:
+    for ill in (workload(step_s=float("nan")), workload(layers=(layer(forward_s=0.0),))):
+        with pytest.raises(ProfileError, match=r"p\.json"):
+            workload_file.save(ill, tmp_path / "p.json")
+    assert list(tmp_path.iterdir()) == []
+    free = workload(layers=(layer(forward_s=0.0, backward_s=0.0, free=True),))
+    workload_file.save(free, tmp_path / "p.json")
+    assert workload_file.load(tmp_path / "p.json") == free
+
+
+def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
+    with pytest.raises(ProfileError, match=r"none.json: cannot be read .*edgesim profile"):
+        workload_file.load(tmp_path / "none.json")
+    with pytest.raises(ProfileError, match="cannot be read"):
+        workload_file.load(tmp_path)
+    (tmp_path / "latin.json").write_bytes(b"\xff\xfe")
+    with pytest.raises(ProfileError, match="not UTF-8"):
+        workload_file.load(tmp_path / "latin.json")
+    with pytest.raises(ProfileError, match="cannot be written"):
+        workload_file.save(workload(), tmp_path / "latin.json" / "p.json")
+
+
+def test_coverage_memory_and_table() -> None:
+    item = workload()
+    assert item.coverage == pytest.approx(0.1 + 0.2 + 2 / 3)
+    assert item.memory_bytes() == 2 * 80 + 32 + item.input_bytes
+    rows = workload_table(item)
+    assert [row["layer"] for row in rows] == [1, 2]
+    assert sum(float(row["share"]) for row in rows) == pytest.approx(1.0)
+    nothing = replace(item, layers=(layer(forward_s=0.0, backward_s=0.0, free=True),))
+    assert workload_table(nothing)[0]["share"] == 0.0
+
+
+@pytest.mark.parametrize("file", sorted(PROFILES.glob("*.json")), ids=lambda file: file.stem)
+def test_shipped_profiles_are_sound(file: Path) -> None:
+    item = workload_file.load(file)
+    assert item.coverage == pytest.approx(1.0, abs=0.05)
+    assert {"cpu", "torch", "threads", "date", "repeats", "step_spread", "layers"} <= set(item.provenance)
+    forward = sum(layer.forward_s for layer in item.layers)
+    assert 0.5 < sum(layer.backward_s for layer in item.layers) / forward < 5.0
+
+
+def test_there_are_shipped_profiles() -> None:
+    assert len(list(PROFILES.glob("*.json"))) >= 2
+
+
+def test_reading_profiles_needs_no_torch() -> None:
+    code = "import sys, edgesim.workload_file, edgesim.workload; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
