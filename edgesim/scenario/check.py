@@ -11,7 +11,7 @@ from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop, check_training
 from edgesim.scenario.check_network import check_network
-from edgesim.scenario.check_routes import check_medium, check_reachable
+from edgesim.scenario.check_routes import check_cut_off, check_medium, check_reachable
 from edgesim.scenario.document import Document
 from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding
@@ -37,6 +37,7 @@ def check(scenario: Scenario) -> list[Problem]:
         if trains and sound:
             check_reachable(finding)
             check_medium(finding)
+            check_cut_off(finding)
         check_events(finding, sound=sound)
     if scenario.compare is not None:
         _compare(finding)

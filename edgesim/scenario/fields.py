@@ -20,8 +20,6 @@ class Section(BaseModel):
         extra="forbid",
         use_attribute_docstrings=True,
         defer_build=True,
-        validate_by_name=False,
-        validate_by_alias=True,
         ser_json_inf_nan="constants",
     )
 

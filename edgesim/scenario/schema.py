@@ -16,7 +16,7 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 
 def json_schema() -> dict[str, Any]:
     """Return the draft-07 schema of a scenario file."""
-    modern = Scenario.model_json_schema(by_alias=True, mode="validation", union_format="any_of")
+    modern = Scenario.model_json_schema(by_alias=True, mode="validation")
     schema: dict[str, Any] = _draft07(modern)
     schema = {"$schema": DRAFT} | schema | {"title": "edgesim scenario"}
     preset = schema["definitions"]["Device"]["properties"]["preset"]

@@ -427,6 +427,17 @@ def test_never_after_the_end(wrong: Wrong, changed: Changed) -> None:
     ]
 
 
+def test_a_cut_that_leaves_a_worker_alone(wrong: Wrong, changed: Changed) -> None:
+    text = changed(events("{at: 0 s, link: pi-2.down, cut: {}}"))
+    assert wrong(text) == [
+        "13:32 events[pi-2.down at 0 s].cut: the worker 'pi-2' has no route to the server and back from the start "
+        "for good; give `for`, or take it away"
+    ]
+    scenario.loads(text.replace("cut: {}", "cut: {for: 1 s}"))
+    ring = changed(("topology: star", "topology: ring"), events("{at: 0 s, link: server->pi-1, cut: {}}"))
+    scenario.loads(ring)
+
+
 def test_an_idle_device_cannot_matter(wrong: Wrong, changed: Changed) -> None:
     text = changed(
         ("server: server}", "server: server, workers: [pi-1, pi-2]}"),
