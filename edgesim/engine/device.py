@@ -296,8 +296,8 @@ class SimDevice:
             held = ", ".join(f"{name} {size / 1e6:,.1f} MB" for name, size in self._held.items()) or "nothing"
             raise OutOfMemory(
                 f"{self.spec.name} is out of memory at {self.clock.now:.6g} s: {what} needs "
-                f"{nbytes / 1e6:,.1f} MB, the device has {self.spec.memory_bytes / 1e6:,.1f} MB and holds {held}; "
-                "give it more `memory`, a smaller batch or a smaller model"
+                f"{nbytes / 1e6:,.1f} MB, the device has {self.spec.memory_bytes / 1e6:,.1f} MB "
+                f"and holds {held}; give it more memory, or take a smaller batch or model"
             )
         self.used_bytes += nbytes
         self.peak_bytes = max(self.peak_bytes, self.used_bytes)

@@ -4,8 +4,8 @@ Flows that cross the same set of links have the same rate, so they form one *pat
 virtual time: bytes served to each of its flows so far. Paths that meet on shared links form a *pool*.
 
 - A pool whose paths meet on one link only (a server's uplink, a radio channel, a cable) is *level*: that link
-  gives every path the same rate, but for those held back by a slower link of their own. It runs in virtual time,
-  so that a flow costs O(log n) when it starts and when it ends, whatever the number of flows.
+  gives every path the same rate, but for those held back by a slower link of their own. It runs in virtual
+  time, so that a flow costs O(log n) when it starts and when it ends, whatever the number of flows.
 - Any other pool is *filled*: progressive filling over its links (Bertsekas and Gallager, Data Networks,
   section 6.5.2), O(links log links) a change, never over flows outside the pool.
 

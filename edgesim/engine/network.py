@@ -1,7 +1,8 @@
 """The network: messages from device to device over shared links, as fluid max-min fair flows.
 
-A message waits the latency of its route, holds the sender's link for its start-up occupancy, then shares every
-link of the route with the others on it (`fairshare`). It ends received, or lost to a crash or a permanent cut.
+A message waits the latency of its route, holds the sender's link for its start-up occupancy, then shares
+every link of the route with the others on it (`fairshare`). It ends received, or lost to a crash or a
+permanent cut.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class Network:
     def send(self, source: str, target: str, nbytes: float, tag: Tag = NO_TAG) -> Flow:
         """Send a message of `nbytes` B from device to device; return the event of its end.
 
-        The event always succeeds; `flow.lost` tells whether it arrived. Raises ValueError for a negative size.
+        The event always succeeds; `flow.lost` tells whether it arrived. Raises ValueError for a negative
+        size.
         """
         try:
             route = self._routes[source, target]
@@ -288,11 +290,11 @@ class Network:
         """Take a link out of the network: what crosses it is lost, later messages go another way."""
         state = self._link(name)
         state.cut()
+        self.cluster = self.cluster.without(name)
+        self._forget_routes()
         for flow in self._in_flight():
             if state in flow.route.links:
                 self.cancel(flow)
-        self.cluster = self.cluster.without(name)
-        self._forget_routes()
 
     def set_latency(self, name: str, latency_s: float) -> None:
         """Change a link's latency, in s, for messages sent from now on."""
@@ -316,9 +318,10 @@ class Network:
 
 
 class Stream:
-    """An ordered channel: one message at a time, the next starts when the last byte of the one before is out.
+    """An ordered channel: one message at a time, the next when the last byte of the one before is out.
 
-    Latency is paid by every message but overlaps with the messages before it, so a backlog flows back to back.
+    Latency is paid by every message but overlaps with the messages before it, so a backlog flows back to
+    back.
     """
 
     __slots__ = ("_current", "_network", "_queue", "source", "target")

@@ -1,7 +1,7 @@
 """Pipes and paths: what `pool` computes rates for. Sizes in B, rates in B/s.
 
-`served` is a path's virtual time: bytes given to each of its flows so far; a flow that joins with `size` to go
-ends when `served` has grown by `size`.
+`served` is a path's virtual time: bytes given to each of its flows so far; a flow that joins with `size` to
+go ends when `served` has grown by `size`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,7 @@ class Path:
         "cap_beside",
         "count",
         "flow",
-        "high_in",
-        "high_key",
         "key",
-        "low_in",
-        "low_key",
         "offset",
         "order",
         "pipes",
@@ -80,10 +76,6 @@ class Path:
         self.cap_beside: Pipe | None = None
         self.refit = False
         self.version = 0
-        self.low_in: Pool | None = None
-        self.low_key = inf
-        self.high_in: Pool | None = None
-        self.high_key = inf
 
     def push(self, target: float, flow: Any) -> None:
         """Add a flow that ends when `served` reaches `target`."""

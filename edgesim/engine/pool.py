@@ -6,6 +6,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import Any
 
+from edgesim.engine.caps import CapHeap
 from edgesim.engine.filling import fill
 from edgesim.engine.path import Path, Pipe
 
@@ -60,8 +61,8 @@ class Pool:
         self.keys: list[float] = []
         self.buckets: dict[float, Any] = {}
         """Who ends at each of `keys`: a path, or a list of paths where several do."""
-        self.low: list[tuple[float, int, Path]] = []
-        self.high: list[tuple[float, int, Path]] = []
+        self.low = CapHeap(1)
+        self.high = CapHeap(-1)
         self.agenda: list[tuple[float, int, int, Path]] = []
 
     # --- membership -------------------------------------------------------------------------------------
@@ -160,7 +161,7 @@ class Pool:
         for path in self.paths:
             path.key = None
             path.version += 1
-            path.low_in = path.high_in = path.cap_beside = None
+            path.cap_beside = None
             if self.level is not None:
                 self._enter_level(path)
             else:
@@ -189,7 +190,7 @@ class Pool:
                 self._file(path)
             self.level_flows += 1
             if path.cap != inf:
-                self._watch_low(path)
+                self.low.file(path)
         else:
             self._catch_up(path, now)
             path.push(path.served + size, flow)
@@ -227,9 +228,9 @@ class Pool:
             self._enter_level(path)
         else:
             path.cap_without(self.level)
-            path.low_in = None
+            self.low.forget(path)
             if path.count:
-                self._watch_low(path)
+                self.low.file(path)
 
     def due(self, now: float) -> list[Any]:
         """Take out and return the flows that end now, in the order in which they would end."""
@@ -313,32 +314,14 @@ class Pool:
     def _balance(self, now: float) -> None:
         """Find the level: every path gets it, but for those whose own links cap them below it."""
         level = self._level()
-        high = self.high
-        while high and -high[0][0] > level:
-            cap, _, path = heappop(high)
-            if path.high_in is not self or path.high_key != -cap:
-                continue
-            path.high_in = None
-            if path.pool is self and path.state == CAPPED:
-                if path.cap / path.count == -cap:
-                    self._catch_up(path, now)
-                    self._drop_cap(path)
-                    self._enter_level(path)
-                    level = self._level()
-                else:
-                    self._watch_high(path)
-        low = self.low
-        while low and low[0][0] < level:
-            cap, _, path = heappop(low)
-            if path.low_in is not self or path.low_key != cap:
-                continue
-            path.low_in = None
-            if path.pool is self and path.state == LEVEL and path.count:
-                if path.cap / path.count == cap:
-                    self._enter_capped(path, now)
-                    level = self._level()
-                else:
-                    self._watch_low(path)
+        while (path := self.high.passed(level, CAPPED)) is not None:
+            self._catch_up(path, now)
+            self._drop_cap(path)
+            self._enter_level(path)
+            level = self._level()
+        while (path := self.low.passed(level, LEVEL)) is not None:
+            self._enter_capped(path, now)
+            level = self._level()
         self.rate = level if self.level_flows else 0.0
 
     def _level(self) -> float:
@@ -356,7 +339,7 @@ class Pool:
             if path.pool is self and path.state == CAPPED and path.count:
                 path.rate = path.cap / path.count
                 self._plan(path, now)
-                self._watch_high(path)
+                self.high.file(path)
         self.refits.clear()
 
     def _refill(self, now: float) -> None:
@@ -380,7 +363,7 @@ class Pool:
         if path.count:
             self._file(path)
             if cap != inf:
-                self._watch_low(path)
+                self.low.file(path)
 
     def _enter_capped(self, path: Path, now: float) -> None:
         path.served = self.served + path.offset
@@ -392,7 +375,7 @@ class Pool:
         self.capped_paths += 1
         self.level_flows -= path.count
         self._plan(path, now)
-        self._watch_high(path)
+        self.high.file(path)
 
     def _drop_cap(self, path: Path) -> None:
         self.capped_rate -= path.cap
@@ -426,17 +409,3 @@ class Pool:
         if not path.refit:
             path.refit = True
             self.refits.append(path)
-
-    def _watch_low(self, path: Path) -> None:
-        """Have a level path looked at when the level rises above its cap."""
-        cap = path.cap / path.count
-        if path.low_in is not self or path.low_key > cap:
-            path.low_in, path.low_key = self, cap
-            heappush(self.low, (cap, path.order, path))
-
-    def _watch_high(self, path: Path) -> None:
-        """Have a capped path looked at when the level falls below its cap."""
-        cap = path.cap / path.count
-        if path.high_in is not self or path.high_key < cap:
-            path.high_in, path.high_key = self, cap
-            heappush(self.high, (-cap, path.order, path))

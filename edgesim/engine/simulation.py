@@ -106,18 +106,23 @@ class Simulation:
         """
         limit = inf if until_s is None else until_s
         if stop is not None:
-            if stop.callbacks is None:
+            if stop.processed:
                 return
             stop.callbacks.append(StopSimulation.callback)
         with _no_garbage_pauses():
-            try:
-                while self.clock.advance(limit, tick_events):
-                    if tick is not None:
-                        tick()
-            except StopSimulation:
-                return
-        if self.now < limit and (stop is not None or self._alive):
+            ended = self._advance(limit, tick, tick_events)
+        if not ended and self.now < limit and (stop is not None or self._alive):
             raise Deadlock(self._who_waits())
+
+    def _advance(self, limit: float, tick: Callable[[], None] | None, tick_events: int) -> bool:
+        """Return True if the event to stop at has come."""
+        try:
+            while self.clock.advance(limit, tick_events):
+                if tick is not None:
+                    tick()
+        except StopSimulation:
+            return True
+        return False
 
     def _who_waits(self) -> str:
         waits = []

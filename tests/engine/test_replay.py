@@ -82,7 +82,7 @@ def networks(draw):
     }
     routes = st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True)
     flows = []
-    for index in range(draw(st.integers(1, 12))):
+    for index in range(draw(st.integers(1, 8))):
         flow = {
             "id": index,
             "route": draw(routes),
@@ -98,7 +98,7 @@ def networks(draw):
     return links, flows, draw(st.lists(changes, max_size=3, unique_by=lambda change: change["time"]))
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(networks())
 def test_replay_agrees_with_the_definition(network):
     links, flows, events = network
@@ -108,7 +108,7 @@ def test_replay_agrees_with_the_definition(network):
         assert finish[flow["id"]] == pytest.approx(expected[flow["id"]], rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_a_star_with_slow_leaves_agrees_with_the_definition(data):
     """Many paths on one hub, held back by links of their own: the level and its caps."""
