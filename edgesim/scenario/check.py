@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import replace
@@ -12,7 +13,7 @@ from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop, check_training
 from edgesim.scenario.check_network import check_network
 from edgesim.scenario.check_routes import check_cut_off, check_medium, check_reachable
-from edgesim.scenario.document import Document
+from edgesim.scenario.document import Document, Path_
 from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.model import Scenario
@@ -70,7 +71,13 @@ def _compare(finding: Finding) -> None:
             )
             continue
         for index, value in enumerate(values):
-            finding.problems += _alternative(finding, axis, index, value, base)
+            found = _alternative(finding, copy.deepcopy(data), path, value)
+            here = finding.document.problem(("compare", axis, index), "")
+            finding.problems += [
+                replace(here, message=f"with {shown(value)}, {problem.where}: {problem.message}")
+                for problem in found
+                if (problem.where, problem.message) not in base
+            ]
 
 
 def _twice(finding: Finding, axis: str, values: tuple[Any, ...]) -> None:
@@ -82,23 +89,11 @@ def _twice(finding: Finding, axis: str, values: tuple[Any, ...]) -> None:
         seen.add(text)
 
 
-def _alternative(
-    finding: Finding, axis: str, index: int, value: Any, base: set[tuple[str, str]]
-) -> list[Problem]:
-    """Return the problems that a scenario has only because of one alternative, at the alternative's place."""
-    here = finding.document.problem(("compare", axis, index), "")
-    data = finding.scenario.to_data()
-    data.pop("compare")
+def _alternative(finding: Finding, data: dict[str, Any], path: Path_, value: Any) -> list[Problem]:
+    """Return the problems of a scenario, given as data, once one alternative is put in its place."""
+    put(data, path, value)
     try:
-        put(data, find(data, axis), value)
         changed = Scenario.of(Document(file=finding.document.file, data=data, base=finding.document.base))
-        problems = tuple(check(changed))
-    except PathError as error:
-        return [replace(here, message=str(error))]
     except ScenarioError as error:
-        problems = error.problems
-    return [
-        replace(here, message=f"with {shown(value)}, {problem.where}: {problem.message}")
-        for problem in problems
-        if (problem.where, problem.message) not in base
-    ]
+        return list(error.problems)
+    return check(changed)

@@ -259,6 +259,8 @@ def _scalar(kind: str, text: str) -> Any:
         return None
     if kind == "bool" and text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if len(text) > 300:  # digits without end: whatever needs a number says so
+        return text
     try:
         if kind == "int":
             return int(text, 0) if text[:2] in ("0x", "0o") else int(text)

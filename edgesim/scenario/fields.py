@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
@@ -73,7 +74,7 @@ def quantity(
     }
     return (
         BeforeValidator(read),
-        PlainSerializer(lambda value: units.show(value, dimension), return_type=str),
+        PlainSerializer(lru_cache(4096)(lambda value: units.show(value, dimension)), return_type=str),
         WithJsonSchema(schema),
     )
 

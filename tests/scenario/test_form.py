@@ -226,6 +226,13 @@ def test_what_is_no_scenario_at_all(wrong: Wrong, text: str, said: str) -> None:
     assert said in wrong(text)
 
 
+def test_endless_digits_are_no_number(wrong: Wrong, good: str) -> None:
+    text = good + f"compare: {{seed: [0x{'f' * 9000}, {'9' * 9000}]}}"
+    said = wrong(text)
+    assert len(said) == 2
+    assert all("seed: must be a whole number, got '" in one for one in said)
+
+
 def test_an_alias_bomb_goes_off_harmlessly(wrong: Wrong, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgesim.scenario.document.MAX_VALUES", 10_000)
     assert "more than 10000 values, aliases followed" in wrong(BOMB)[0]
