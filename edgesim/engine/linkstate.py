@@ -11,6 +11,7 @@ from edgesim.engine.clock import Alarm, Clock
 from edgesim.engine.fairshare import FairShare
 
 if TYPE_CHECKING:
+    from edgesim.engine.fifo import FifoLink
     from edgesim.engine.network import Route
 
 
@@ -28,6 +29,7 @@ class LinkState:
         "latency_s",
         "link",
         "pipe",
+        "queue",
         "routes",
         "startup_s",
     )
@@ -44,6 +46,8 @@ class LinkState:
         self._share = share
         self._changed = changed
         self._watching = False
+        self.queue: FifoLink | None = None
+        """The queue of a first-in-first-out link."""
         self.pipe = share.pipe(link.name, 0.0)
         self.pipe.capacity = self.capacity_Bps
         self._alarm: Alarm | None = None
@@ -106,8 +110,17 @@ class LinkState:
         return total
 
     def _apply(self) -> None:
+        if self.queue is not None:
+            self.queue.retime()
         self._share.set_capacity(self.pipe, self.capacity_Bps, self._clock.now)
         self._changed()
+        if self.queue is not None:
+            self.queue.retime()
+
+    def follow(self) -> None:
+        """Follow the factor while the link's queue is busy."""
+        if self.link.factor is not None:
+            self._watch()
 
     def _watch(self) -> None:
         """Follow the factor while flows cross the link."""
@@ -117,7 +130,7 @@ class LinkState:
             self._set_alarm()
 
     def _vary(self) -> None:
-        if self.pipe.paths:
+        if self.pipe.paths or (self.queue is not None and self.queue.busy):
             self._apply()
             self._set_alarm()
         else:

@@ -18,11 +18,13 @@ from simpy.events import Timeout
 from edgesim.cluster import Cluster
 from edgesim.engine.clock import Alarm, Clock
 from edgesim.engine.fairshare import FairShare
+from edgesim.engine.fifo import FifoCarrier
 from edgesim.engine.flow import BYTES, ENDED, STARTUP, Flow
 from edgesim.engine.linkstate import LinkState
 from edgesim.engine.path import Path
 from edgesim.engine.pool import Pool
 from edgesim.engine.replay import replay
+from edgesim.errors import SimulationError
 from edgesim.timeline import Tag, Timeline
 
 NO_TAG = Tag("message")
@@ -40,6 +42,8 @@ class Route:
     occupancy_s: float
     path: Path
     first: Path
+    fifo: bool
+    """True: in chunks through queues, not as a fluid."""
     plain: bool
     """True: bytes go at once, without latency or start-up."""
     carried_bytes: float = 0.0
@@ -59,6 +63,7 @@ class Network:
         self.links: dict[str, LinkState] = {}
         self._share = FairShare()
         self._routes: dict[tuple[str, str], Route] = {}
+        self._fifo = FifoCarrier(clock, self._arrive)
         self._streams: dict[tuple[str, str], Stream] = {}
         self._waiting: dict[Flow, None] = {}
         self._down = down
@@ -123,6 +128,7 @@ class Network:
         links = tuple(self._link(name) for name in names)
         latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
         occupancy = links[0].link.occupancy_s if links else 0.0
+        fifo = _is_fifo(links)
         route = self._routes[source, target] = Route(
             source=source,
             target=target,
@@ -132,7 +138,8 @@ class Network:
             occupancy_s=occupancy,
             path=self._share.path(link.pipe for link in links),
             first=self._share.path(link.pipe for link in links[:1]),
-            plain=bool(links) and latency == 0.0 and occupancy == 0.0,
+            fifo=fifo,
+            plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not fifo,
         )
         for link in links:
             link.routes.append(route)
@@ -157,6 +164,9 @@ class Network:
     def _start(self, flow: Flow) -> None:
         """Take the sender's link: for the start-up first, if it has any."""
         route, now = flow.route, self.clock._now
+        if route.fifo:
+            self._fifo.start(flow)
+            return
         if route.occupancy_s > 0.0 and (work := route.occupancy_s * route.links[0].capacity_Bps) > 0.0:
             flow.phase = STARTUP
             flow.start_s = now
@@ -246,6 +256,11 @@ class Network:
         if flow.stream is not None:
             flow.stream._next()
 
+    def _arrive(self, flow: Flow) -> None:
+        """End a message that has come through queues."""
+        self._end(flow)
+        self._fire_later(flow)
+
     def _lose(self, flow: Flow) -> None:
         """End a message that will not arrive; what was sent of it is lost."""
         now = self.clock._now
@@ -256,6 +271,8 @@ class Network:
             self._changed()
             if flow.phase == BYTES:
                 rest = left
+        elif flow.route.fifo:
+            rest = self._fifo.lose(flow)
         flow.path = None
         flow.phase = ENDED
         flow._value = flow
@@ -311,10 +328,23 @@ class Network:
         return self._link(name)
 
     def _in_flight(self) -> list[Flow]:
-        flows = list(self._waiting)
+        flows = [*self._waiting, *self._fifo.flows()]
         for path in self._share.paths.values():
             flows.extend(path.flows())
         return flows
+
+
+def _is_fifo(links: tuple[LinkState, ...]) -> bool:
+    """Tell whether a route goes through queues; raises SimulationError for routes that no model fits."""
+    name = ">".join(link.link.name for link in links)
+    if len(set(links)) < len(links):
+        raise SimulationError(
+            f"the route {name} crosses a link twice; give its two devices a link of their own"
+        )
+    kinds = {link.link.sharing for link in links}
+    if len(kinds) > 1:
+        raise SimulationError(f"the route {name} mixes fair and fifo links; give all its links one `sharing`")
+    return kinds == {"fifo"}
 
 
 class Stream:
