@@ -14,7 +14,12 @@ from typing import Any
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, conv_flop_count
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    conv_flop_count,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
 
 from edgesim.learning.layers import Layout
 from edgesim.learning.storages import StorageWeakRef, address, nbytes, tensors, weakly
@@ -52,9 +57,7 @@ def count(
         ledger.exclude(tensor)
     for tensor in inputs:
         ledger.add_input(tensor)
-    flops = FlopCounterMode(
-        display=False, custom_mapping={torch.ops.aten.convolution_backward: _conv_backward}
-    )
+    flops = FlopCounterMode(display=False, custom_mapping=_formulas())
     tracer = Tracer(layout, on_layer=ledger.enter)
 
     def watched() -> torch.Tensor:
@@ -75,6 +78,25 @@ def count(
         )
         for index, layer in enumerate(layout.layers)
     )
+
+
+def _formulas() -> dict[Any, Callable[..., int]]:
+    """Return what torch's counter has wrong or lacks: grouped convolutions, attention fused on the CPU."""
+    aten = torch.ops.aten
+    return {
+        aten.convolution_backward: _conv_backward,
+        aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+    }
+
+
+def _attention(q_shape: Any, k_shape: Any, v_shape: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(q_shape, k_shape, v_shape))  # type: ignore[no-untyped-call]
+
+
+def _attention_backward(grad_shape: Any, q_shape: Any, k_shape: Any, v_shape: Any, *_: Any, **__: Any) -> int:
+    flop = sdpa_backward_flop_count(grad_shape, q_shape, k_shape, v_shape)  # type: ignore[no-untyped-call]
+    return int(flop)
 
 
 def _conv_backward(

@@ -55,7 +55,8 @@ class Layout:
 def find_layers(model: nn.Module, forward: Callable[[], torch.Tensor]) -> Layout:
     """Return the layers of `model`, found in one forward and backward pass of `forward` (returns the loss).
 
-    Works on the meta device too. Raises ProfileError if nothing in the model learns.
+    Works on the meta device too. Raises ProfileError if nothing in the model learns, or its backward
+    pass fails.
     """
     calls = _record_calls(model, forward)
     openers = [call for call in calls if call.opens]
@@ -117,10 +118,7 @@ def _record_calls(model: nn.Module, forward: Callable[[], torch.Tensor]) -> list
         handles += [module.register_forward_pre_hook(before), module.register_forward_hook(after)]
     try:
         model.zero_grad(set_to_none=True)
-        loss = forward()
-        if not loss.requires_grad:
-            raise ProfileError(NOTHING)
-        loss.backward()  # type: ignore[no-untyped-call]
+        _train_once(forward)
     finally:
         for handle in handles:
             handle.remove()
@@ -128,6 +126,17 @@ def _record_calls(model: nn.Module, forward: Callable[[], torch.Tensor]) -> list
         for call in calls:
             call.opens = call.holds
     return calls
+
+
+def _train_once(forward: Callable[[], torch.Tensor]) -> None:
+    try:
+        loss = forward()
+        if not loss.requires_grad:
+            raise ProfileError(NOTHING)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except (RuntimeError, NotImplementedError, MemoryError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ProfileError(f"the model cannot be trained: a step fails ({reason})") from error
 
 
 class _Homes:

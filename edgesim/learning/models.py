@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -124,37 +125,41 @@ def _lenet(input_shape: tuple[int, ...]) -> nn.Module:
     """LeNet-5 (LeCun et al., Proc. IEEE 86(11), 1998) with ReLU and max pooling, for any image size."""
     channels, height, width = input_shape
     rows, columns = ((height - 4) // 2 - 4) // 2, ((width - 4) // 2 - 4) // 2
-    return nn.Sequential(
-        nn.Conv2d(channels, 6, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(16 * rows * columns, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-        nn.Linear(84, 10),
+    return _chain(
+        conv1=nn.Conv2d(channels, 6, 5),
+        relu1=nn.ReLU(),
+        pool1=nn.MaxPool2d(2),
+        conv2=nn.Conv2d(6, 16, 5),
+        relu2=nn.ReLU(),
+        pool2=nn.MaxPool2d(2),
+        flatten=nn.Flatten(),
+        fc1=nn.Linear(16 * rows * columns, 120),
+        relu3=nn.ReLU(),
+        fc2=nn.Linear(120, 84),
+        relu4=nn.ReLU(),
+        fc3=nn.Linear(84, 10),
     )
+
+
+def _chain(**modules: nn.Module) -> nn.Module:
+    return nn.Sequential(OrderedDict(modules))
 
 
 def _small_cnn(input_shape: tuple[int, ...]) -> nn.Module:
     """Eight layers in the manner of VGG with BN, 0.68 M parameters at [3, 32, 32]: a quick real CNN."""
     channels, height, width = input_shape
-    layers: list[nn.Module] = []
-    for wide, pool in [(32, False), (32, True), (64, False), (64, True), (128, False), (128, True)]:
-        layers += [nn.Conv2d(channels, wide, 3, padding=1, bias=False), nn.BatchNorm2d(wide), nn.ReLU()]
-        layers += [nn.MaxPool2d(2)] if pool else []
+    layers: dict[str, nn.Module] = {}
+    for number, wide in enumerate((32, 32, 64, 64, 128, 128), start=1):
+        layers[f"conv{number}"] = nn.Conv2d(channels, wide, 3, padding=1, bias=False)
+        layers[f"norm{number}"], layers[f"relu{number}"] = nn.BatchNorm2d(wide), nn.ReLU()
+        if number % 2 == 0:
+            layers[f"pool{number}"] = nn.MaxPool2d(2)
         channels = wide
-    layers += [
-        nn.Flatten(),
-        nn.Linear(128 * (height // 8) * (width // 8), 192),
-        nn.ReLU(),
-        nn.Linear(192, 10),
-    ]
-    return nn.Sequential(*layers)
+    layers["flatten"] = nn.Flatten()
+    layers["fc1"] = nn.Linear(128 * (height // 8) * (width // 8), 192)
+    layers["relu7"] = nn.ReLU()
+    layers["fc2"] = nn.Linear(192, 10)
+    return _chain(**layers)
 
 
 BUILDERS: dict[str, Callable[[tuple[int, ...]], nn.Module]] = {

@@ -42,7 +42,7 @@ class Effort:
 
     warm_up: int = 2
     """Steps before the first that counts."""
-    least: int = 5
+    least: int = 7
     """Fewest repeats of each kind of step."""
     least_s: float = 2.0
     """Least time to measure, in s, so that a short step is repeated often."""
@@ -260,7 +260,7 @@ def _provenance(
         "wall_over_clock": f"{statistics.median(times.wall_s) / statistics.median(times.step_s):.4f}",
         "layers": "modules with parameters in order of execution (branches one after another), each with the "
         "parameter-free work, normalisation and PReLU up to the next",
-        "flop": "torch.utils.flop_counter, 2 per multiply-accumulate; grouped conv corrected backward",
+        "flop": "torch.utils.flop_counter, 2 per multiply-accumulate; grouped convolutions put right",
         "peak_memory": HOW,
     }
     if layout.unused:

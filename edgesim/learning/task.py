@@ -127,7 +127,7 @@ def _try(name: str, module: nn.Module, batch: torch.Tensor) -> torch.Tensor:
     try:
         with torch.no_grad():
             return output_of(module(batch))
-    except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+    except Exception as error:
         shape = "x".join(str(size) for size in batch.shape[1:])
         own = ""
         if name in catalogue.MODELS:

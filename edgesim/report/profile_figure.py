@@ -15,8 +15,8 @@ from edgesim.workload import Workload
 
 NAMED = 30
 """Most layers whose names all fit under their bars; of more, only the slowest are named."""
-SLOWEST = 6
-"""How many layers are named over their bars where not all are named below."""
+SLOWEST = 4
+"""How many layers are numbered over their bars, and named above all, where not all are named below."""
 
 
 def profile_figure(workload: Workload, *, width: float = 12.0, height: float = 5.6) -> Picture:
@@ -30,15 +30,21 @@ def profile_figure(workload: Workload, *, width: float = 12.0, height: float = 5
     named = len(workload.layers) <= NAMED
     grid = picture.add_gridspec(
         2, 1, height_ratios=(3, 1), hspace=0.06,
-        left=0.07, right=0.985, top=0.86, bottom=0.24 if named else 0.1,
+        left=0.07, right=0.985, top=0.86 if named else 0.845, bottom=_room(workload) if named else 0.1,
     )  # fmt: skip
     times = picture.add_subplot(grid[0])
     sizes = picture.add_subplot(grid[1], sharex=times)
     _times(times, workload, named)
     _sizes(sizes, workload, named)
     picture.suptitle(_title(workload), x=0.07, y=0.975, ha="left", va="top", fontsize=11)
-    picture.text(0.07, 0.925, _source(workload), ha="left", va="top", fontsize=8, color="#555555")
+    below = _source(workload) if named else f"{_source(workload)}\n{_told(workload)}"
+    picture.text(0.07, 0.928, below, ha="left", va="top", fontsize=8, color="#555555", linespacing=1.5)
     return picture
+
+
+def _room(workload: Workload) -> float:
+    """Return the share of the height that slanted names need below the bars."""
+    return 0.05 + 0.0075 * max(len(_short(layer.name)) + 3 for layer in workload.layers)
 
 
 def _times(axes: Axes, workload: Workload, named: bool) -> None:
@@ -53,34 +59,35 @@ def _times(axes: Axes, workload: Workload, named: bool) -> None:
         places, backward, width=0.8, bottom=forward, color=KINDS["backward"], label="backward", linewidth=0
     )
     axes.set_ylabel(f"time a batch ({unit})", fontsize=9)
-    axes.set_ylim(0.0, 1.25 * max(sums) / length_s if max(sums) else 1.0)
+    axes.set_ylim(0.0, 1.2 * max(sums) / length_s if max(sums) else 1.0)
     axes.tick_params(axis="x", labelbottom=False, length=0)
     axes.tick_params(axis="y", labelsize=8)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.legend(frameon=False, fontsize=9, ncols=2, loc="upper right")
     if not named:
-        _name_slowest(axes, workload, [value / length_s for value in sums])
+        _number_slowest(axes, workload, [value / length_s for value in sums])
     _plain_spines(axes)
 
 
-def _name_slowest(axes: Axes, workload: Workload, sums: list[float]) -> None:
-    """Write the names of the slowest layers beside their bars, none over another."""
-    order = sorted(range(len(sums)), key=lambda index: (-sums[index], index))
-    span, written = len(sums), list[tuple[float, float]]()
-    for index in order:
-        if len(written) == SLOWEST:
-            return
-        text = f"{index + 1} {_short(workload.layers[index].name)}"
-        wide = 0.0058 * len(text) * span
-        left = min(index + 1.6, span - wide)
-        if all(abs(sums[index] - up) > 0.07 * sums[order[0]] or left > right + wide or left + wide < right
-               for right, up in written):  # fmt: skip
+def _number_slowest(axes: Axes, workload: Workload, sums: list[float]) -> None:
+    """Write the numbers of the slowest layers over their bars, none over another."""
+    span, tallest, written = len(sums), max(sums), list[tuple[float, float]]()
+    for index in _slowest(workload):
+        wide, high = 0.009 * len(str(index + 1)) * span, 0.075 * tallest
+        if all(abs(index - left) > wide or abs(sums[index] - up) > high for left, up in written):
             axes.annotate(
-                text, (index + 1, sums[index]), xytext=(left, sums[index] + 0.03 * sums[order[0]]),
-                fontsize=7.5, color="#222222",
+                str(index + 1), (index + 1, sums[index]), xytext=(0, 2), textcoords="offset points",
+                ha="center", va="bottom", fontsize=7.5, color="#222222",
             )  # fmt: skip
-            written.append((left, sums[index]))
+            written.append((index, sums[index]))
+
+
+def _slowest(workload: Workload) -> list[int]:
+    """Return the 0-based slowest layers, slowest first."""
+    layers = workload.layers
+    order = sorted(range(len(layers)), key=lambda i: (-layers[i].forward_s - layers[i].backward_s, i))
+    return order[:SLOWEST]
 
 
 def _sizes(axes: Axes, workload: Workload, named: bool) -> None:
@@ -114,6 +121,15 @@ def _plain_spines(axes: Axes) -> None:
 def _short(name: str, most: int = 28) -> str:
     """Return a module's name, its beginning left out where it is long."""
     return name if len(name) <= most else "…" + name[-(most - 1) :]
+
+
+def _told(workload: Workload) -> str:
+    """Return the slowest layers in words."""
+    entries = []
+    for index in _slowest(workload):
+        layer = workload.layers[index]
+        entries.append(f"{index + 1} {_short(layer.name)} {duration(layer.forward_s + layer.backward_s)}")
+    return "slowest: " + "; ".join(entries)
 
 
 def _title(workload: Workload) -> str:

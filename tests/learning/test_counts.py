@@ -139,6 +139,22 @@ def test_a_depthwise_convolution_costs_twice_its_forward_backward() -> None:
     assert depthwise.backward_flop == 2 * depthwise.forward_flop
 
 
+def test_attention_fused_on_the_cpu_is_counted() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(8, 8, bias=False)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.inner(x).unflatten(-1, (2, 4)).transpose(1, 2)
+            return nn.functional.scaled_dot_product_attention(x, x, x).flatten(1)
+
+    _, _, counts = counted(Attention(), (5, 8), batch=3)
+    products = 2 * 3 * 2 * 5 * 5 * 4
+    assert counts[0].forward_flop == 2 * 3 * 5 * 8 * 8 + 2 * products
+    assert counts[0].backward_flop >= 2 * 3 * 5 * 8 * 8 + 4 * products
+
+
 class Residual(nn.Module):
     def __init__(self) -> None:
         super().__init__()

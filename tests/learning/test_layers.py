@@ -85,5 +85,17 @@ def test_a_model_that_learns_nothing_is_refused() -> None:
         layout_of(frozen, (4,))
 
 
+def test_a_backward_pass_that_fails_is_told() -> None:
+    class Spoiled(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = torch.sigmoid(super().forward(x))
+            used = made.square()
+            made.add_(1)
+            return used
+
+    with pytest.raises(ProfileError, match=r"cannot be trained: a step fails .*modified by an inplace"):
+        layout_of(Spoiled(4, 2), (4,))
+
+
 def test_a_model_that_is_one_layer() -> None:
     assert sizes(layout_of(nn.Linear(4, 2), (4,))) == {"": 10}

@@ -107,7 +107,7 @@ def test_a_recording_gives_the_same_times_bit_by_bit(tmp_path: Path) -> None:
     replayed += [replay.backward_s(JETSON, layer) for layer in reversed(range(5))]
     assert replayed == lived
     assert min(lived) > 0
-    with pytest.raises(ProfileError, match=r"holds 10 uses .* one more: forward of layer 1 \(0\) on pi"):
+    with pytest.raises(ProfileError, match=r"holds 10 uses .* one more: forward of layer 1 \(conv1\) on pi"):
         replay.forward_s(PI, 0)
 
 

@@ -31,7 +31,7 @@ class Ticking:
 
 def test_figures_of_a_profile_follow_from_the_clock() -> None:
     workload = profile_model("lenet", batch_size=2, effort=TWO, clock=Ticking())
-    assert [layer.name for layer in workload.layers] == ["0", "3", "7", "9", "11"]
+    assert [layer.name for layer in workload.layers] == ["conv1", "conv2", "fc1", "fc2", "fc3"]
     assert [layer.forward_s for layer in workload.layers] == [2.0, 1.0, 1.0, 1.0, 1.0]
     assert [layer.backward_s for layer in workload.layers] == [1.0, 1.0, 1.0, 1.0, 2.0]
     assert workload.step_s == 1.0
@@ -55,7 +55,7 @@ def test_a_profile_says_what_it_is_of() -> None:
 
 
 def test_a_clock_that_stands_still_is_an_error() -> None:
-    with pytest.raises(ProfileError, match="layer '0' took no time forward"):
+    with pytest.raises(ProfileError, match="layer 'conv1' took no time forward"):
         profile_model("lenet", batch_size=2, effort=TWO, clock=lambda: 1.0)
 
 
