@@ -106,7 +106,8 @@ def rehearse(cluster: Cluster, server: str, alone: Outlooks, plans: Plans) -> tu
     spans: Spans = {name: ([], []) for name in alone}
     for name, one in alone.items():
         sim.process(_iteration(sim, server, name, one, plans[name], spans[name]), name=f"{name} rehearsal")
-    sim.run()
+    while sim.env.advance():
+        pass
     return sim.now, spans
 
 
