@@ -67,9 +67,10 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     rows = []
     for run, time in zip(comparison, steady, strict=True):
         values = [str(run.axes.get(path, "")) for path in axes]
-        rows.append([*values, *(_figures(run.result, time, best) if run.result else [run.error, *[""] * 5])])
+        rows.append([*values, *(_figures(run.result, time, best) if run.result else [run.error, *[""] * 6])])
     columns = [
         *axes,
+        "iteration (mean)",
         "iteration (steady)",
         "against the best",
         "x lower bound",
@@ -92,6 +93,7 @@ def _figures(result: Result, steady_s: float | None, best_s: float | None) -> li
     ratio = (summary.get("bounds") or {}).get("ratio")
     slower = "" if steady_s is None or not best_s else f"+{100.0 * (steady_s / best_s - 1.0):.1f} %"
     return [
+        duration(summary["iteration_s"]["mean"]),
         duration(steady_s),
         slower,
         "" if ratio is None else f"{ratio:.3f}",

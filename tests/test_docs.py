@@ -1,0 +1,114 @@
+"""What the documentation says is what the program does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import edgesim
+from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.fixture
+def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a clone, with caches of its own."""
+    shutil.copytree(ROOT / "scenarios", tmp_path / "scenarios")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_every_command_of_the_readme_works(clone: Path) -> None:
+    (first,) = blocks(ROOT / "README.md", "yaml")
+    (clone / "first.yaml").write_text(first)
+    commands = [line for block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
+    assert commands[:2] == ["make demo", ". .venv/bin/activate"]
+    demo = "edgesim compare scenarios/quickstart.yaml --out runs/quickstart"
+    assert f"$(BIN)/{demo}" in (ROOT / "Makefile").read_text()
+    assert len(commands) > 8
+    for command in [demo, *commands[2:]]:
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    assert (clone / "runs" / "quickstart" / "compare.png").exists()
+    assert (clone / "runs" / "first" / "timeline.png").exists()
+
+
+def test_the_demo_shows_a_difference_that_matters(clone: Path) -> None:
+    """With the shipped profile, so that the figures do not hang on this machine."""
+    comparison = edgesim.compare(
+        "scenarios/quickstart.yaml", pictures=False, workload={"profile": "profiles/small-cnn.json"}
+    )
+    steady = comparison.table.set_index("training.schedule")["iteration_s.steady"]
+    assert steady.idxmin() == "dynacomm"
+    assert steady["sequential"] > 1.3 * steady["dynacomm"]
+    assert steady["layer-by-layer"] > 1.1 * steady["dynacomm"]
+
+
+def test_the_examples_of_the_python_page_work(clone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = blocks(ROOT / "docs" / "python.md", "python")
+    assert len(examples) >= 4
+    names: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, "docs/python.md", "exec"), names)
+    assert isinstance(names["result"], edgesim.Result)
+
+
+def test_the_reference_is_that_of_the_schema() -> None:
+    done = subprocess.run(
+        [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_figure_and_column_is_explained() -> None:
+    page = (ROOT / "docs" / "results.md").read_text("utf-8")
+    summary = edgesim.run(ROOT / "tests" / "data" / "everything.yaml").summary
+    keys = set(summary) | {key for part in ("bounds", "iteration_s") for key in summary[part]}
+    keys |= set(summary["bounds"]["reasons"])
+    keys |= {key for part in ("devices", "links") for key in next(iter(summary[part].values()))}
+    keys -= {"devices", "links", "bounds", "iteration_s", "reasons"}
+    words = set(re.findall(r"[A-Za-z0-9_]+", " ".join(re.findall(r"`([^`]*)`", page))))
+    assert keys - words == set()
+    assert {*SPAN_COLUMNS, *TRANSFER_COLUMNS, *MARK_COLUMNS} - words == set()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_notebook_runs(clone: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    shutil.copytree(ROOT / "notebooks", clone / "notebooks")
+    notebook = nbformat.read(ROOT / "notebooks" / "01_quickstart.ipynb", as_version=4)
+    NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(clone / "notebooks")}}
+    ).execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in shown if output.output_type == "error"]
+    kinds = {kind for output in shown for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= kinds
+
+
+def test_the_notebook_is_committed_without_outputs() -> None:
+    notebook = json.loads((ROOT / "notebooks" / "01_quickstart.ipynb").read_text("utf-8"))
+    assert all(not cell.get("outputs") for cell in notebook["cells"])

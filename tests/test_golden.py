@@ -1,0 +1,69 @@
+"""Every deterministic scenario has a golden result; a change of it says why in its commit.
+
+`python tests/test_golden.py` (or `make golden`) writes them anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import edgesim
+
+ROOT = Path(__file__).resolve().parent.parent
+GOLDEN = ROOT / "tests" / "golden"
+NAMES = ("contention", "wifi", "failures")
+
+
+def figures(name: str) -> dict[str, Any]:
+    """Return what must not change: by label of the alternative, the fingerprint and the key figures."""
+    comparison = edgesim.compare(ROOT / "scenarios" / f"{name}.yaml")
+    return {
+        " | ".join(f"{path}={value}" for path, value in run.axes.items()): _figures(run.result)
+        for run in comparison
+    }
+
+
+def _figures(result: edgesim.Result | None) -> dict[str, Any]:
+    assert result is not None
+    summary = result.summary
+    return {
+        "fingerprint": summary["fingerprint"],
+        "simulated_s": summary["simulated_s"],
+        "iterations": summary["iterations"],
+        "steady_s": summary["iteration_s"]["steady"],
+        "bound_ratio": summary["bounds"]["ratio"],
+        "messages": summary["messages"],
+        "bytes_sent": summary["bytes_sent"],
+        "bytes_lost": summary["bytes_lost"],
+        "energy_J": sum(device["energy_J"] or 0.0 for device in summary["devices"].values()),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_scenario_gives_its_golden_result(name: str) -> None:
+    golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
+    found = figures(name)
+    assert list(found) == list(golden)
+    for alternative, expected in golden.items():
+        for figure, value in expected.items():
+            if figure != "fingerprint":
+                assert found[alternative][figure] == pytest.approx(value, rel=1e-9), (alternative, figure)
+        assert found[alternative]["fingerprint"] == expected["fingerprint"], alternative
+
+
+def test_every_shipped_scenario_checks() -> None:
+    for path in sorted((ROOT / "scenarios").glob("*.yaml")):
+        assert edgesim.load(path).compare, f"{path.name} compares nothing"
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for scenario in sys.argv[1:] or NAMES:
+        text = json.dumps(figures(scenario), indent=2) + "\n"
+        (GOLDEN / f"{scenario}.json").write_text(text, "utf-8")
+        print(f"wrote tests/golden/{scenario}.json")
