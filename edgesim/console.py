@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Collection
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -74,8 +75,8 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
 
 
-def grid(title: str, columns: list[str], rows: list[list[str]], *, words: bool = False) -> Any:
-    """Return a table: its first column to the left, the others, unless they are `words`, to the right."""
+def grid(title: str, columns: list[str], rows: list[list[str]], *, left: Collection[str] = ()) -> Any:
+    """Return a table: its first column, and those named in `left`, to the left, the others to the right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -84,7 +85,9 @@ def grid(title: str, columns: list[str], rows: list[list[str]], *, words: bool =
         title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
     )
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if words or index == 0 else "right", overflow="fold")
+        table.add_column(
+            Text(column), justify="left" if index == 0 or column in left else "right", overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

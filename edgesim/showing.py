@@ -123,9 +123,8 @@ def show_profile(workload: Workload, file: Path | None) -> None:
     ]
     columns = ["layer", "kind", "forward", "backward", "spread", "MACs", "parameters", "output", "time"]
     shape = "x".join(str(size) for size in workload.input_shape)
-    out.print(
-        grid(f"{workload.model}, batches of {workload.batch_size} x {shape}, {workload.dtype}", columns, rows)
-    )
+    title = f"{workload.model}, batches of {workload.batch_size} x {shape}, {workload.dtype}"
+    out.print(grid(title, columns, rows, left=["kind", "time"]))
     out.print(
         f"A step takes {duration(workload.step_s)}; its {len(workload.layers)} layers add up to "
         f"{workload.coverage:.1%} of it. Parameters {amount(workload.parameter_bytes, 'B')}, peak memory "
@@ -153,7 +152,9 @@ def show_names(kind: str | None) -> None:
 
 
 def _described(title: str, names: dict[str, str]) -> Any:
-    return grid("", [title, "what it is"], [[name, text] for name, text in names.items()], words=True)
+    return grid(
+        "", [title, "what it is"], [[name, text] for name, text in names.items()], left=["what it is"]
+    )
 
 
 def _models() -> Any:
@@ -163,7 +164,7 @@ def _models() -> Any:
         [name, "x".join(str(size) for size in entry.input_shape), entry.source]
         for name, entry in MODELS.items()
     ]
-    return grid("", ["model", "input", "from"], rows, words=True)
+    return grid("", ["model", "input", "from"], rows, left=["input", "from"])
 
 
 def _presets() -> Any:
@@ -187,7 +188,7 @@ def _presets() -> Any:
             ]
         )
     columns = ["preset", "compute", "memory bandwidth", "memory", "busy", "idle", "what it is (* assumed)"]
-    return grid("", columns, rows, words=True)
+    return grid("", columns, rows, left=columns[-1:])
 
 
 SCHEDULES = {

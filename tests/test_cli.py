@@ -171,6 +171,20 @@ def test_a_run_that_cannot_go_on_exits_3_and_keeps_what_happened(
     assert summary["iterations"] >= 1
 
 
+def test_profile_shows_and_saves_what_it_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "small.json"
+    assert main(["profile", "lenet", "--input", "1,28,28", "--batch-size", "2", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "1x28x28" in said
+    assert "5 layers add up to" in said
+    assert out.with_suffix(".png").stat().st_size > 5_000
+    document = json.loads(out.read_text())
+    assert [layer["parameters"] for layer in document["layers"]] == [156, 2416, 30840, 10164, 850]
+
+
 def test_schema_is_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["schema"]) == 0
     printed = capsys.readouterr().out

@@ -109,10 +109,10 @@ def profile(
     )
     if out is not None:
         from edgesim import workload_file
-        from edgesim.report import profile_figure
+        from edgesim.report.profile_figure import profile_figure
 
         workload_file.save(workload, out)
-        profile_figure.save(workload, Path(out).with_suffix(".png"))
+        profile_figure(workload).savefig(Path(out).with_suffix(".png"), dpi=110)
     return workload
 
 
