@@ -110,6 +110,13 @@ class Times:
     traces: list[Trace] = field(default_factory=list)
     """Instrumented steps."""
 
+    def extend(self, others: Times) -> None:
+        """Add the readings of others."""
+        self.step_s += others.step_s
+        self.wall_s += others.wall_s
+        self.optimizer_s += others.optimizer_s
+        self.traces += others.traces
+
     @property
     def coverage(self) -> float:
         """Sum of the layers' median times over the median step."""
@@ -150,27 +157,25 @@ def _quantile(ordered: Sequence[float], share: float) -> float:
 def _measure(
     task: Task, layout: Layout, effort: Effort, clock: Callable[[], float], progress: Progress | None
 ) -> Times:
-    """Repeat plain and instrumented steps in turn until the median of the plain ones is stable."""
+    """Repeat plain and instrumented steps until the median of the plain ones is stable.
+
+    Which of the two comes first alternates, so that neither always finds the caches the other left.
+    """
     times, tracer = Times(), Tracer(layout)
     parameters = [parameter for layer in layout.layers for parameter in layer.parameters]
     optimizer = torch.optim.SGD(parameters, lr=1e-9)
     began = time.perf_counter()
     for repeat in range(-effort.warm_up, effort.most):
-        began_s = time.perf_counter()
-        step_s = _plain_step(task, clock)
-        wall_s = time.perf_counter() - began_s
-        start = clock()
-        optimizer.step()
-        optimizer_s = clock() - start
-        optimizer.zero_grad(set_to_none=True)
-        trace = tracer.step(task.forward, clock)
-        optimizer.zero_grad(set_to_none=True)
+        now = Times()
+        for plain in (True, False) if repeat % 2 == 0 else (False, True):
+            if plain:
+                _plain_step(task, optimizer, clock, now)
+            else:
+                now.traces.append(tracer.step(task.forward, clock))
+            optimizer.zero_grad(set_to_none=True)
         if repeat < 0:
             continue
-        times.step_s.append(step_s)
-        times.wall_s.append(wall_s)
-        times.optimizer_s.append(optimizer_s)
-        times.traces.append(trace)
+        times.extend(now)
         done = repeat + 1
         if progress is not None:
             progress(done, effort.most, times.error)
@@ -181,10 +186,18 @@ def _measure(
     return times
 
 
-def _plain_step(task: Task, clock: Callable[[], float]) -> float:
+def _plain_step(
+    task: Task, optimizer: torch.optim.Optimizer, clock: Callable[[], float], times: Times
+) -> None:
+    """Add the time of a step without any hook, and of the update after it."""
+    wall = time.perf_counter()
     start = clock()
     task.forward().backward()  # type: ignore[no-untyped-call]
-    return clock() - start
+    times.step_s.append(clock() - start)
+    times.wall_s.append(time.perf_counter() - wall)
+    start = clock()
+    optimizer.step()
+    times.optimizer_s.append(clock() - start)
 
 
 def _layer(task: Task, layout: Layout, counts: Sequence[Counts], times: Times, index: int) -> Layer:

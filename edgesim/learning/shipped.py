@@ -21,7 +21,7 @@ BATCHES: dict[str, int] = {
 }
 """Model -> batch size of its shipped profile, each at the input it was designed for, one thread, float32."""
 
-EFFORT = Effort(warm_up=1, least=3, budget_s=60.0)
+EFFORT = Effort(warm_up=1, least=3, least_s=20.0, budget_s=60.0)
 """Few repeats: a step of the largest takes half a minute. How many there were is in the provenance."""
 
 
