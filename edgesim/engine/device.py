@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
+from typing import Any
 
 from simpy.events import PENDING, Event
 
@@ -18,13 +19,13 @@ NO_TAG = Tag("compute")
 class Task(Event):
     """Work on a device, as an event. It always succeeds, with itself as value: look at `left_s`."""
 
-    __slots__ = ("device", "end_s", "left_s", "start_s", "tag", "work_s")
+    _ok = True
+    end_s = inf
+    """When it ended, in s; inf: not yet."""
 
     def __init__(self, device: SimDevice, work_s: float, tag: Tag) -> None:
         self.env = device.clock
         self.callbacks = []
-        self._value = PENDING
-        self._ok = True
         self.device = device
         self.work_s = work_s
         """Time asked for, on a wholly available device at its nominal speed, in s."""
@@ -32,8 +33,12 @@ class Task(Event):
         """What of it is not done; 0 when the task has ended well, in s."""
         self.start_s = inf
         """When the device began, in s; inf: not yet."""
-        self.end_s = inf
         self.tag = tag
+
+    @property
+    def _value(self) -> Any:
+        """The event's value, itself; not stored, or every task would be a cycle for the collector."""
+        return self if self.end_s < inf else PENDING
 
     def describe(self) -> str:
         """Say what it is, for messages about who waits for what."""
@@ -196,7 +201,6 @@ class SimDevice:
         self._current = None
         self._finish_s = inf
         task.end_s = now
-        task._value = task
         self.busy_s += now - task.start_s
         if self._record is not None:
             self._record((self.spec.name, task.tag, task.start_s, now, task.work_s, task.left_s))
@@ -226,7 +230,6 @@ class SimDevice:
             self.clock.schedule(task)
 
     def _give_up(self, task: Task) -> None:
-        task._value = task
         task.end_s = self.clock._now
         self.clock.schedule(task)
 

@@ -48,11 +48,11 @@ class FairShare:
 
     def path(self, pipes: Iterable[Pipe]) -> Path:
         """Return the path over a set of pipes, the same object for the same set."""
-        ordered = sorted({pipe.name: pipe for pipe in pipes}.items())
-        key = tuple(name for name, _ in ordered)
+        by_name = {pipe.name: pipe for pipe in pipes}
+        key = tuple(sorted(by_name))
         path = self.paths.get(key)
         if path is None:
-            path = self.paths[key] = Path(tuple(pipe for _, pipe in ordered), next(self._order))
+            path = self.paths[key] = Path(tuple(by_name.values()), next(self._order))
         return path
 
     def join(self, path: Path, size: float, flow: Any, now: float) -> None:
@@ -114,17 +114,14 @@ class FairShare:
 
     def _attach(self, path: Path, now: float) -> None:
         """Give a path that became active its pool, merging the pools that it joins together."""
-        pools: dict[Pool, None] = {}
-        for pipe in path.pipes:
-            for other in pipe.paths:
-                assert other.pool is not None
-                pools[other.pool] = None
-                break
-        pool = max(pools, key=lambda item: len(item.paths)) if pools else Pool()
-        for other_pool in pools:
-            if other_pool is not pool:
-                pool.absorb(other_pool, now)
-                self._changed_pools.pop(other_pool, None)
+        pools = {next(iter(pipe.paths)).pool: None for pipe in path.pipes if pipe.paths}
+        pool = max(pools, key=_size) if pools else Pool()
+        assert pool is not None
+        if len(pools) > 1:
+            for other in pools:
+                if other is not None and other is not pool:
+                    pool.absorb(other, now)
+                    self._changed_pools.pop(other, None)
         pool.attach(path, now)
         self.touch(pool)
 
@@ -152,6 +149,10 @@ class FairShare:
         pool.recount()
         pool.reshape(now)
         yield pool
+
+
+def _size(pool: Pool | None) -> int:
+    return len(pool.paths) if pool is not None else 0
 
 
 def _parts(pool: Pool) -> Iterator[list[Path]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from simpy.events import Event
+from simpy.events import PENDING, Event
 
 from edgesim.timeline import Tag
 
@@ -49,6 +49,11 @@ class Flow(Event):
         self.route = route
         self.queued_s = env._now
         """When it was handed to the network, in s."""
+
+    @property
+    def _value(self) -> Any:
+        """The event's value, itself; not stored, or every message would be a cycle for the collector."""
+        return self if self.phase == ENDED else PENDING
 
     @property
     def source(self) -> str:

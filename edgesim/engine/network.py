@@ -28,6 +28,7 @@ from edgesim.errors import SimulationError
 from edgesim.timeline import Tag, Timeline
 
 NO_TAG = Tag("message")
+NOWHERE = Path((), -1)
 
 
 @dataclass(slots=True, eq=False)
@@ -136,8 +137,8 @@ class Network:
             links=links,
             latency_s=latency,
             occupancy_s=occupancy,
-            path=self._share.path(link.pipe for link in links),
-            first=self._share.path(link.pipe for link in links[:1]),
+            path=self._share.path([link.pipe for link in links]),
+            first=self._share.path([links[0].pipe]) if occupancy > 0.0 else NOWHERE,
             fifo=fifo,
             plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not fifo,
         )
@@ -231,7 +232,6 @@ class Network:
     def _end(self, flow: Flow) -> None:
         """Note a message that has arrived."""
         flow.phase = ENDED
-        flow._value = flow
         flow.path = None
         now = flow.end_s = self.clock._now
         size = flow.sent_bytes = flow.bytes
@@ -275,7 +275,6 @@ class Network:
             rest = self._fifo.lose(flow)
         flow.path = None
         flow.phase = ENDED
-        flow._value = flow
         flow.end_s = now
         flow.lost = True
         flow.sent_bytes = sent = flow.bytes - rest
@@ -336,15 +335,14 @@ class Network:
 
 def _is_fifo(links: tuple[LinkState, ...]) -> bool:
     """Tell whether a route goes through queues; raises SimulationError for routes that no model fits."""
+    if len({link.link.sharing for link in links}) <= 1 and len(set(links)) == len(links):
+        return bool(links) and links[0].link.sharing == "fifo"
     name = ">".join(link.link.name for link in links)
     if len(set(links)) < len(links):
         raise SimulationError(
             f"the route {name} crosses a link twice; give its two devices a link of their own"
         )
-    kinds = {link.link.sharing for link in links}
-    if len(kinds) > 1:
-        raise SimulationError(f"the route {name} mixes fair and fifo links; give all its links one `sharing`")
-    return kinds == {"fifo"}
+    raise SimulationError(f"the route {name} mixes fair and fifo links; give all its links one `sharing`")
 
 
 class Stream:

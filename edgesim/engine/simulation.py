@@ -138,7 +138,6 @@ class Simulation:
 def _no_garbage_pauses() -> Generator[None]:
     """Keep the cyclic collector from walking over all processes again and again during a run."""
     enabled = gc.isenabled()
-    gc.collect()
     gc.freeze()
     gc.disable()
     try:
