@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 from edgesim.cluster import Cluster
@@ -25,6 +26,8 @@ REFINEMENTS = 3
 Spans = dict[str, tuple[list[float], list[float]]]
 """By worker: how long each of its pull and push segments held its channel, in s, forward order."""
 
+Cuts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+
 
 def choose(cluster: Cluster, server: str, alone: Outlooks, method: str) -> tuple[Plans, float]:
     """Return the plans of the shortest rehearsed iteration, and its time without the update, in s.
@@ -33,20 +36,30 @@ def choose(cluster: Cluster, server: str, alone: Outlooks, method: str) -> tuple
     the best by the rates observed. The first of equals wins, so `method` itself where nothing is better.
     """
     best: Plans = {}
-    best_s = float("inf")
+    best_s = inf
     seen: Spans = {}
     network = _undisturbed(cluster, server, alone)
+    tried: dict[Cuts, None] = {}
     for plans in _candidates(cluster, alone, method):
-        time_s, spans = rehearse(network, server, alone, plans)
+        if (cuts := _cuts(plans)) in tried:
+            continue
+        tried[cuts] = None
+        time_s, spans = rehearse(network, server, alone, plans, best_s)
         if time_s < best_s:
             best, best_s, seen = plans, time_s, spans
     for _ in range(REFINEMENTS):
         refined = {name: _refined(one, best[name], seen[name], method) for name, one in alone.items()}
-        time_s, spans = rehearse(network, server, alone, refined)
+        if _cuts(refined) in tried:
+            break
+        time_s, spans = rehearse(network, server, alone, refined, best_s)
         if time_s >= best_s:
             break
         best, best_s, seen = refined, time_s, spans
     return best, best_s
+
+
+def _cuts(plans: Plans) -> Cuts:
+    return tuple((forward.cuts, backward.cuts) for forward, backward in plans.values())
 
 
 def _candidates(cluster: Cluster, alone: Outlooks, method: str) -> Iterator[Plans]:
@@ -100,15 +113,23 @@ def _at_start(factor: Series | None) -> Series | None:
     return None if factor is None else constant(factor.at(0.0) or 1.0)
 
 
-def rehearse(cluster: Cluster, server: str, alone: Outlooks, plans: Plans) -> tuple[float, Spans]:
-    """Simulate one iteration of all workers; return its time without the update, in s, and the spans seen."""
+def rehearse(
+    cluster: Cluster, server: str, alone: Outlooks, plans: Plans, limit_s: float = inf
+) -> tuple[float, Spans]:
+    """Simulate one iteration of all workers; return its time without the update, in s, and the spans seen.
+
+    The time is infinite if the iteration takes longer than the limit.
+    """
     sim = Simulation(cluster)
     spans: Spans = {name: ([], []) for name in alone}
-    for name, one in alone.items():
+    workers = [
         sim.process(_iteration(sim, server, name, one, plans[name], spans[name]), name=f"{name} rehearsal")
-    while sim.env.advance():
+        for name, one in alone.items()
+    ]
+    while sim.env.advance(limit_s):
         pass
-    return sim.now, spans
+    ends: list[Any] = [inf if worker.is_alive else worker.value for worker in workers]
+    return max(ends), spans
 
 
 def _iteration(
@@ -118,8 +139,8 @@ def _iteration(
     one: Outlook,
     plans: tuple[Segmentation, Segmentation],
     spans: tuple[list[float], list[float]],
-) -> Generator[Any, Any, None]:
-    """Pull and compute forward, then compute backward and push, segment by segment."""
+) -> Generator[Any, Any, float]:
+    """Pull and compute forward, then compute backward and push, segment by segment; return the end, in s."""
     down, up = sim.network.stream(server, name), sim.network.stream(name, server)
     ahead, back = plans[0].segments, tuple(reversed(plans[1].segments))
     flows = [down.send(sum(one.sizes[first - 1 : last])) for first, last in ahead]
@@ -134,3 +155,4 @@ def _iteration(
     for flow in flows:
         yield flow
     spans[1].extend(flow.end_s - flow.start_s for flow in reversed(flows))
+    return sim.now
