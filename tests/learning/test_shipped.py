@@ -17,7 +17,7 @@ from edgesim.learning.task import make_task
 PROFILES = Path(__file__).parent.parent.parent / "scenarios" / "profiles"
 
 
-@pytest.mark.parametrize("model", ["lenet", "small-cnn", "mobilenetv2-32", "googlenet", "vgg-19"])
+@pytest.mark.parametrize("model", shipped.BATCHES)
 def test_a_shipped_profile_is_of_the_model_as_it_is(model: str) -> None:
     pytest.importorskip("googlenet_pytorch", exc_type=ImportError)
     workload = workload_file.load(PROFILES / f"{model}.json")
