@@ -34,7 +34,10 @@ from edgesim.result import Result
 
 ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
-SEEDS = [*sorted((ROOT / "scenarios").glob("*.yaml")), DATA / "tiny.yaml", DATA / "everything.yaml"]
+SEEDS = [
+    *sorted((ROOT / "scenarios").glob("*.yaml")),
+    *(DATA / f"{name}.yaml" for name in ("tiny", "outage", "everything")),
+]
 PATIENCE_S = 10.0
 """After so long a run is interrupted."""
 ALLOWED = {0, 2, 3, 130}
@@ -118,6 +121,7 @@ SIMILAR = {
     "topology": ["star", "chain", "ring", "tree", "mesh", "wifi"],
     "duplex": ["full", "half", "shared"],
     "sharing": ["fair", "fifo"],
+    "device": ["server", "pi-1", "laptop"],
     "preset": ["raspberry-pi-3b-plus", "jetson-nano", "phone-low", "laptop", "workstation"],
 }
 """Words that may stand for each other."""
@@ -141,6 +145,7 @@ def trees() -> list[Any]:
         keep = {"batch_size", "dtype"} if path.name == "everything.yaml" else set()
         kept = {key: value for key, value in tree["workload"].items() if key in keep}
         tree["workload"] = {"profile": "two-layers.json", **kept}
+        tree["stop"].setdefault("iterations", LARGEST["iterations"])
         found.append(tree)
     return found
 
@@ -169,6 +174,9 @@ def _nudge(draw: st.DrawFn, tree: Any) -> None:
     holder, key = draw(st.sampled_from([place for place in _places(tree) if _plain(place)]))
     value = holder[key]
     number, _, unit = value.partition(" ") if isinstance(value, str) else ("", "", "")
+    if key == "for" and draw(st.booleans()):
+        del holder[key]  # for good
+        return
     if unit and number.replace(".", "", 1).isdigit():
         holder[key] = f"{draw(st.sampled_from(NUMBERS))} {unit}"
     elif key in SIMILAR:

@@ -57,3 +57,10 @@ def test_a_run_without_end_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> No
     tree["stop"]["iterations"] = 10**9
     with fuzz.workshop() as folder:
         assert fuzz.attempt(fuzz.Example(fuzz.dump(tree), "run", pictures=False), folder) == 130
+
+
+def test_a_run_that_cannot_go_on_is_told_apart() -> None:
+    tree = next(tree for tree in fuzz.trees() if tree["name"] == "outage")
+    del tree["events"][0]["crash"]["for"]
+    with fuzz.workshop() as folder:
+        assert fuzz.attempt(fuzz.Example(fuzz.dump(tree), "run", pictures=False), folder) == 3
