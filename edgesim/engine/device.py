@@ -248,10 +248,20 @@ class SimDevice:
         self._resume()
 
     def crash(self, *, for_good: bool) -> None:
-        """Lose running and queued work and all memory, and stay down."""
-        self.gone = self.gone or for_good
-        if not self.up:
+        """Lose running and queued work and all memory, and stay down.
+
+        A crash for good of a device that is down already is news too: `next_crash` fires.
+        """
+        if self.up:
+            self._go_down()
+        elif not for_good:
             return
+        self.gone = self.gone or for_good
+        crashes, self._crashes = self._crashes, None
+        if crashes is not None:
+            crashes.succeed(self)
+
+    def _go_down(self) -> None:
         self._pause()
         self.up = False
         self._down_since = self.clock._now
@@ -261,9 +271,6 @@ class SimDevice:
             self._give_up(task)
         self._held.clear()
         self.used_bytes = 0.0
-        crashes, self._crashes = self._crashes, None
-        if crashes is not None:
-            crashes.succeed(self)
 
     def come_back(self) -> None:
         """Be up again, with empty memory."""

@@ -91,6 +91,9 @@ class FairShare:
 
     def take_changed(self, now: float = 0.0) -> Iterator[Pool]:
         """Bring the pools' membership up to date and yield each pool that must settle, once."""
+        for pool in self._changed_pools:
+            if pool.idle:
+                self._detach_idle(pool, now)
         for path in self._changed_paths:
             if path.count and path.pool is None:
                 self._attach(path, now)
@@ -99,8 +102,6 @@ class FairShare:
         self._changed_pools = {}
         for pool in pending:
             pool.changed = False
-            if pool.idle:
-                self._detach_idle(pool, now)
             if pool.level is None and pool.paths:
                 yield from self._split(pool, now)
             elif pool.paths:

@@ -236,7 +236,11 @@ class Pool:
         """Take out and return the flows that end now, in the order in which they would end."""
         done: list[Any] = []
         self._advance(now)
-        keys, served = self.keys, self.served
+        keys = self.keys
+        if now == self.level_at and keys:
+            self.served = max(self.served, keys[0])  # less was left than the clock can tell
+        self.level_at = inf
+        served = self.served
         while keys and keys[0] <= served:
             key = heappop(keys)
             bucket = self.buckets.pop(key)

@@ -68,7 +68,8 @@ class _Replay:
     def _settle(self, now: float) -> None:
         for pool in self._share.take_changed(now):
             time_s = pool.settle(now)
-            if time_s < inf:
+            if time_s < pool.alarm_at:
+                pool.alarm_at = time_s
                 self._push(time_s, "due", pool)
 
     def _start(self, flow: Mapping[str, Any], now: float) -> None:
@@ -84,6 +85,8 @@ class _Replay:
         self._share.set_capacity(self._pipes[event["link"]], float(event["bw"]), now)
 
     def _due(self, pool: Pool, now: float) -> None:
-        for flow in pool.due(now):
-            self._finish[flow] = now
-        self._share.touch(pool)
+        if pool.alarm_at <= now:
+            pool.alarm_at = inf
+            for flow in pool.due(now):
+                self._finish[flow] = now
+            self._share.touch(pool)

@@ -129,3 +129,19 @@ def test_spans_never_overlap_and_work_is_done_or_left(make, tasks, slows, crashe
     device = sim.device("a")
     assert device.busy_s == pytest.approx(sum(end - start for start, end in spans))
     assert device.busy_s + device.down_s <= sim.now + 1e-9
+
+
+def test_a_crash_for_good_of_a_device_that_is_down_is_told(make):
+    sim = make(events=[Crash(at_s=1.0, device="a", for_s=5.0), Crash(at_s=2.0, device="a")])
+    device = sim.device("a")
+    times = []
+
+    def watcher():
+        while not device.gone:
+            yield device.next_crash()
+            times.append(sim.now)
+
+    sim.process(watcher())
+    sim.run()
+    assert times == [1.0, 2.0]
+    assert not device.up

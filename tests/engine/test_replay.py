@@ -98,7 +98,7 @@ def networks(draw):
     return links, flows, draw(st.lists(changes, max_size=3, unique_by=lambda change: change["time"]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(networks())
 def test_replay_agrees_with_the_definition(network):
     links, flows, events = network
@@ -108,7 +108,7 @@ def test_replay_agrees_with_the_definition(network):
         assert finish[flow["id"]] == pytest.approx(expected[flow["id"]], rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_star_with_slow_leaves_agrees_with_the_definition(data):
     """Many paths on one hub, held back by links of their own: the level and its caps."""
@@ -139,3 +139,13 @@ def test_a_flow_over_a_dead_link_never_ends_and_one_over_a_mended_link_does():
     assert replay(links, [flow], [{"time": 1.0, "link": "a", "bw": 0.0}]) == {0: inf}
     events = [{"time": 1.0, "link": "a", "bw": 0.0}, {"time": 5.0, "link": "a", "bw": 1.0}]
     assert replay(links, [flow], events) == {0: 6.0}
+
+
+def test_a_remainder_smaller_than_the_clock_can_tell_ends_at_once():
+    links = {"a": {"bw": 1e9}}
+    flows = [
+        {"id": 0, "route": ["a"], "start": 1e4, "bytes": 1e-6},
+        {"id": 1, "route": ["a"], "start": 1e4, "bytes": 2e-6},
+        {"id": 2, "route": ["a"], "start": 1e4, "bytes": 1e9},
+    ]
+    assert replay(links, flows) == {0: 1e4, 1: 1e4, 2: pytest.approx(1e4 + 1)}
