@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from edgesim.errors import EdgesimError
 from edgesim.report.iterations import ITERATION, iteration_times
 from edgesim.report.metrics import versions
-from edgesim.report.tables import TABLES, Fingerprint, Tables, schema, table
+from edgesim.report.tables import TABLES, TEXT, Fingerprint, Tables, schema, table
 from edgesim.timeline import Timeline
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SUMMARY, SCENARIO, FIGURE, TRACE = "summary.json", "scenario.yaml", "timeline.png", "trace.json.gz"
 ROW_GROUP = 250_000
 """Rows a row group of a merged table."""
-FLUSH_ROWS, FLUSH_S = 100_000, 2.0
+FLUSH_ROWS, FLUSH_S = 50_000, 2.0
 """`tick` writes when so many rows wait, or so much wall time has passed since the last write."""
 
 
@@ -125,7 +125,9 @@ class RunDirectory:
         part = table(name, self._waiting[name])
         file = self.path / f"{name}.parquet" / f"part-{self._part[name] + 1:05d}.parquet"
         with _replacing(file, self.path) as spare:
-            pq.write_table(part, spare, compression="zstd", write_statistics=False)
+            pq.write_table(
+                part, spare, compression="lz4", use_dictionary=_texts(name), write_statistics=False
+            )
         self._part[name] += 1
         self._waiting[name] = []
         self._fingerprint.add(name, part)
@@ -273,10 +275,15 @@ def _merge(link: Path, name: str) -> None:
         return
     with (
         _replacing(link, link.parent) as spare,
-        pq.ParquetWriter(spare, schema(name), compression="zstd") as writer,
+        pq.ParquetWriter(spare, schema(name), compression="zstd", use_dictionary=_texts(name)) as writer,
     ):
         for batch in _regrouped(sorted(link.glob("part-*.parquet")), name):
             writer.write_table(batch, row_group_size=ROW_GROUP)
+
+
+def _texts(name: str) -> list[str]:
+    """Return the columns that are worth a dictionary: names recur, times do not."""
+    return [column for column in schema(name).names if column in TEXT]
 
 
 def _regrouped(files: list[Path], name: str) -> Iterator[pa.Table]:
