@@ -1,7 +1,7 @@
 """How fast the engine is: N workers pull and push segments through one shared server link.
 
-Each worker pulls 10 segments, computes once, pushes 10 segments, and so on: 21 activities an iteration, a process
-each. `in_step`: all workers compute equally long, so that many activities end at one instant.
+Each worker pulls 10 segments, computes once, pushes 10 segments, and so on: 21 activities an iteration, a
+process each. `in_step`: all workers compute equally long, so that many activities end at one instant.
 """
 
 from __future__ import annotations
