@@ -7,6 +7,9 @@ the 3x3 convolution.
 
 from __future__ import annotations
 
+import argparse
+import json
+
 BYTES = 4  # float32
 FLOP_PER_MAC = 2
 BACKWARD = 2.0  # the backward pass computes two products where the forward pass computes one
@@ -60,4 +63,25 @@ def times_s(
     return transfer, forward, [BACKWARD * one for one in forward]
 
 
-MODELS = {"vgg19": vgg19, "resnet152": resnet152}
+MODELS = {"vgg-19": vgg19, "resnet-152": resnet152}
+
+
+def main() -> None:
+    """Print how large the models of the tables are, to hold against what their authors say."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="a list of rows on standard output")
+    parser.add_argument("--quick", action="store_true", help="no difference: nothing is measured here")
+    rows = [
+        {
+            "model": name,
+            "layers": len(table()),
+            "parameters": sum(parameters for parameters, _ in table()),
+            "gmac": sum(macs for _, macs in table()) / 1e9,
+        }
+        for name, table in MODELS.items()
+    ]
+    print(json.dumps(rows) if parser.parse_args().json else "\n".join(map(str, rows)))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,7 +25,7 @@ from edgesim.workload import Layer, ProfileTimer, Workload
 from edgesim.workload_file import load
 
 PROFILES = Path(__file__).parents[1] / "scenarios" / "profiles"
-NAMES = ("vgg19", "googlenet", "inceptionv4", "resnet152")
+NAMES = ("vgg-19", "googlenet", "inception-v4", "resnet-152")
 BANDWIDTHS_MBPS = (10, 100, 1000, 10_000)
 SPEEDS = (1.0, 0.5, 0.25, 0.7, 1.5, 0.3, 0.9, 0.6)
 SHARES = (1.0, 2.0, 0.5, 1.0, 0.7, 4.0, 1.0, 0.3)

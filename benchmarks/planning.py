@@ -24,7 +24,7 @@ STARTUP_S = 1e-3
 
 def layer_times(bandwidth_Bps: float) -> tuple[str, list[float], list[float], list[float]]:
     """Return the source and the transfer, forward and backward times of ResNet-152's layers, in s."""
-    path = PROFILES / "resnet152.json"
+    path = PROFILES / "resnet-152.json"
     if not path.exists():
         return ("analytic", *analytic.times_s(analytic.resnet152(), bandwidth_Bps=bandwidth_Bps))
     from edgesim.workload_file import load
@@ -52,7 +52,7 @@ def row(bandwidth_Bps: float, *, quick: bool) -> dict[str, object]:
     fast = median_s(50 if quick else 500, "dynacomm", (transfer, forward, backward))
     slow = median_s(1 if quick else 3, "dynacomm-dp", (transfer, forward, backward))
     return {
-        "model": "resnet152",
+        "model": "resnet-152",
         "source": source,
         "layers": len(transfer),
         "bandwidth_Mbps": bandwidth_Bps * 8 / 1e6,

@@ -14,10 +14,10 @@ _size = whole(1, 10**7)
 class Workload(Section):
     """What is trained, and where the times of its layers come from."""
 
-    model: Text | None = Field(default=None, examples=["vgg19", "mypackage.models:build"])
+    model: Text | None = Field(default=None, examples=["vgg-19", "mypackage.models:build"])
     """Name of a model of the zoo (`edgesim list models`), or `package.module:callable` that returns an
     `nn.Module`."""
-    profile: Text | None = Field(default=None, examples=["profiles/vgg19.json"])
+    profile: Text | None = Field(default=None, examples=["profiles/vgg-19.json"])
     """Path of a saved profile (made by `edgesim profile`), relative to the scenario file."""
     input: tuple[Annotated[int, *_size], ...] | None = Field(
         default=None, min_length=1, examples=[[3, 32, 32]]
