@@ -202,7 +202,7 @@ def _change(draw: st.DrawFn, tree: Any) -> Any:
     holder, key = draw(st.sampled_from(places))
     kind = draw(st.sampled_from(["value", "value", "drop", "rename", "swap", "copy", "add"]))
     if kind == "value":
-        holder[key] = draw(VALUES)
+        holder[key] = copy.deepcopy(draw(VALUES))
     elif kind == "drop":
         del holder[key]
     elif kind == "rename" and isinstance(holder, dict):
@@ -215,7 +215,7 @@ def _change(draw: st.DrawFn, tree: Any) -> Any:
     elif kind == "copy" and isinstance(holder, list):
         holder.append(copy.deepcopy(holder[key]))
     elif isinstance(holder, dict):
-        holder[draw(st.text(max_size=8))] = draw(VALUES)
+        holder[draw(st.text(max_size=8))] = copy.deepcopy(draw(VALUES))
     return tree
 
 
