@@ -20,7 +20,7 @@ HEAVY = ["torch", "simpy", "matplotlib", "pandas", "pydantic", "pyarrow", "numpy
         ("edgesim.scenario", ["torch", "simpy", "matplotlib", "pandas", "pyarrow", "pint"]),
         ("edgesim.experiment", ["torch", "matplotlib", "pandas"]),
         ("edgesim.cli", ["torch", "simpy", "matplotlib", "pandas", "pydantic"]),
-        ("edgesim.learning.catalogue", ["torch"]),
+        ("edgesim.catalogue", ["torch"]),
     ],
 )
 def test_import_loads_nothing_heavy(module: str, forbidden: list[str]) -> None:

@@ -5,6 +5,7 @@ torch is loaded only where something is measured or run; a scenario with a saved
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -116,6 +117,7 @@ def _told(model: Any, progress: Progress) -> Callable[[int, int, float], None]:
     name = model if isinstance(model, str) else type(model).__name__
 
     def told(done: int, most: int, error: float) -> None:
-        progress(f"measuring {name} on this machine: step {done}, median within {error:.1%}")
+        known = f", median within {error:.1%}" if error < math.inf else ""
+        progress(f"measuring {name} on this machine: step {done}{known}")
 
     return told

@@ -1,6 +1,6 @@
 """Everything that needs torch: models, the profiler, the live timer.
 
-Names are loaded when first used, so that importing this package, or its `catalogue`, needs no torch.
+Names are loaded when first used, so that importing this package needs no torch.
 """
 
 from __future__ import annotations

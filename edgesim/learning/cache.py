@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from edgesim import workload_file
+from edgesim import catalogue, workload_file
 from edgesim.errors import ProfileError
-from edgesim.learning import catalogue, models
+from edgesim.learning import models
 from edgesim.learning.host import cpu_name
 from edgesim.learning.profiler import METHOD, Effort, Progress, profile_model
 from edgesim.workload import Workload

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgesim import catalogue
 from edgesim.errors import ProfileError
-from edgesim.learning import catalogue
 
 REMEDY = "pip install 'edgesim[zoo]'"
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from edgesim import catalogue
 from edgesim.errors import ProfileError
-from edgesim.learning import catalogue, models
+from edgesim.learning import models
 
 DTYPES = {
     "float32": torch.float32,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edgesim import catalogue
 from edgesim.errors import ProfileError
 from edgesim.scenario.build import overridden
 from edgesim.scenario.check_series import check_series
@@ -11,9 +12,9 @@ from edgesim.scenario.finding import Finding
 from edgesim.scenario.names import members
 from edgesim.scenario.presets import PRESETS
 from edgesim.units import DATA, show
-from edgesim.workload import Workload
 
 MAX_DEVICES = 1_000_000
+ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
 
 
 def check_devices(finding: Finding) -> bool:
@@ -83,12 +84,33 @@ def check_workload(finding: Finding) -> None:
         finding.no_effect(f"timing is `{timing}`; remove one of the two", "workload", "profile")
     elif timing == "profile":
         _profile(finding)
-    if workload.model is not None and ":" in workload.model and not _importable(workload.model):
-        message = f"must be a name of the zoo or `package.module:callable`, got {workload.model!r}"
-        finding.say(message, "workload", "model")
+    if workload.model is not None and workload.profile is None:
+        _model(finding, workload.model)
     if timing == "live" and not any(finding.names.devices[name].speed for name in _trained(finding)):
         why = "every device that trains is timed from its `compute`; give one a `speed`"
         finding.no_effect(why, "workload", "timing")
+
+
+def _model(finding: Finding, model: str) -> None:
+    """Note a model that nobody knows, an input that it does not take, and devices too small to hold it."""
+    if ":" in model:
+        if not _importable(model):
+            message = f"must be a name of the zoo or `package.module:callable`, got {model!r}"
+            finding.say(message, "workload", "model")
+        return
+    workload = finding.scenario.workload
+    place = "model"
+    try:
+        known = catalogue.entry(model)
+        place = "input"
+        if workload.input is not None:
+            catalogue.check_input(model, workload.input)
+    except ProfileError as error:
+        finding.say(str(error), "workload", place)
+        return
+    if workload.input in (None, known.input_shape):
+        size = known.parameters * ITEM_BYTES[workload.dtype or "float32"]
+        _memory(finding, model, 2 * size, size, "parameters and gradients alone need")
 
 
 def _importable(name: str) -> bool:
@@ -122,10 +144,10 @@ def _profile(finding: Finding) -> None:
             shown = list(theirs) if isinstance(theirs, tuple) else theirs
             message = f"the profile was made with {shown}; remove it, or profile the model again"
             finding.say(message, "workload", key)
-    _memory(finding, saved)
+    _memory(finding, saved.model, saved.memory_bytes(), saved.parameter_bytes, "training needs")
 
 
-def _memory(finding: Finding, saved: Workload) -> None:
+def _memory(finding: Finding, model: str, training_bytes: int, parameter_bytes: int, says: str) -> None:
     """Note each entry of `devices` that cannot hold what it trains or serves.
 
     The server holds the parameters and the sum of the gradients, and under `drop` a gradient a worker.
@@ -134,8 +156,8 @@ def _memory(finding: Finding, saved: Workload) -> None:
     server = training.server
     copies = 2 + (len(finding.workers) if training.on_crash == "drop" else 0)
     entries = {id(device): index for index, device in enumerate(finding.scenario.devices)}
-    needs = [(name, saved.memory_bytes(), "training needs") for name in finding.workers]
-    needs.append((server, copies * saved.parameter_bytes, "parameters and gradients need"))
+    needs = [(name, training_bytes, says) for name in finding.workers]
+    needs.append((server, copies * parameter_bytes, "parameters and gradients need"))
     said: set[int] = set()
     for name, need, words in needs:
         device = finding.names.devices.get(name)
@@ -148,7 +170,7 @@ def _memory(finding: Finding, saved: Workload) -> None:
             said.add(id(device))
             key = "memory" if device.memory is not None else "preset"
             message = (
-                f"cannot hold {saved.model}: {words} {_size(need)}, {source} {_size(memory)}; "
+                f"cannot hold {model}: {words} {_size(need)}, {source} {_size(memory)}; "
                 "give it more memory, or a smaller batch or model"
             )
             finding.say(message, "devices", entries[id(device)], key)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgesim.learning.catalogue import MODELS
+from edgesim.catalogue import MODELS
 from edgesim.learning.counting import Counts, count
 from edgesim.learning.layers import Layout, find_layers
 from edgesim.learning.memory import peak_memory_bytes
@@ -191,3 +191,9 @@ def test_peak_memory_is_at_least_parameters_gradients_and_what_is_kept() -> None
     weights = 4 * sum(parameters(layout))
     peak = peak_memory_bytes(task)
     assert weights + kept < peak < 2 * (2 * weights + kept)
+
+
+@pytest.mark.parametrize("model", list(MODELS))
+def test_the_catalogue_knows_the_number_of_parameters(model: str) -> None:
+    task = make_task(model, None, 2, device="meta")
+    assert sum(parameter.numel() for parameter in task.model.parameters()) == MODELS[model].parameters

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from edgesim import catalogue
 from edgesim.errors import ProfileError
-from edgesim.learning import catalogue, models
+from edgesim.learning import models
 from edgesim.learning.task import fits, make_task, output_of
 
 

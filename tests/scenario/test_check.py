@@ -566,3 +566,27 @@ def test_a_profile_that_is_none(wrong: Wrong, changed: Changed, tmp_path: Path) 
 )
 def test_networks_that_are_fine(changed: Changed, text: str) -> None:
     assert scenario.loads(changed((NET, text)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("model: lenet", "model: lennet", "model 'lennet': unknown, did you mean 'lenet'?"),
+        (
+            "model: lenet",
+            "model: lenet, input: [3, 8, 8]",
+            "input [3, 8, 8] does not fit: it takes any channels",
+        ),
+    ],
+)
+def test_a_model_or_input_that_the_zoo_does_not_know(
+    wrong: Wrong, changed: Changed, old: str, new: str, said: str
+) -> None:
+    (problem,) = wrong(changed((old, new)))
+    assert problem.split()[1] == ("workload.input:" if "input" in new else "workload.model:")
+    assert said in problem
+
+
+def test_a_device_too_small_for_the_parameters_of_a_model(wrong: Wrong, changed: Changed) -> None:
+    (problem,) = wrong(changed(("model: lenet", "model: vgg-19"), ("memory: 1 GiB", "memory: 512 MiB")))
+    assert "cannot hold vgg-19: parameters and gradients alone need 1096.1 MiB, it has 512 MiB" in problem

@@ -14,6 +14,8 @@ class Entry:
 
     input_shape: tuple[int, ...]
     """The shape of one sample it was designed for: channels, height, width."""
+    parameters: int
+    """Number of parameters at that input shape."""
     source: str
     """Where its construction comes from."""
     channels: int | None = 3
@@ -28,21 +30,38 @@ _PYTORCHCV = "pytorchcv 0.0.67, adaptive pooling before the classifier"
 _IMAGE = (3, 224, 224)
 
 MODELS: dict[str, Entry] = {
-    "lenet": Entry(input_shape=(3, 32, 32), source="edgesim (LeCun et al. 1998)", channels=None, least=16),
-    "small-cnn": Entry(input_shape=(3, 32, 32), source="edgesim", channels=None, least=8),
-    "vgg-19": Entry(input_shape=_IMAGE, source="pytorchcv 0.0.67", least=224, most=255),
-    "googlenet": Entry(
-        input_shape=_IMAGE, source="googlenet_pytorch, kernels and biases as published", least=15
+    "lenet": Entry(
+        parameters=62_006,
+        input_shape=(3, 32, 32),
+        source="edgesim (LeCun et al. 1998)",
+        channels=None,
+        least=16,
     ),
-    "inception-v4": Entry(input_shape=(3, 299, 299), source=_PYTORCHCV, least=75),
-    "resnet-18": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
-    "resnet-50": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
-    "resnet-152": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=1),
-    "mobilenetv2": Entry(input_shape=_IMAGE, source="transformers, 1000 classes", least=1),
-    "mobilenetv2-32": Entry(input_shape=(3, 32, 32), source="transformers, 10 classes", least=1),
-    "densenet-40": Entry(input_shape=(3, 32, 32), source=_PYTORCHCV, least=4),
-    "densenet-121": Entry(input_shape=_IMAGE, source=_PYTORCHCV, least=29),
-    "vit": Entry(input_shape=_IMAGE, source="transformers, ViT-B/16", least=224, most=224),
+    "small-cnn": Entry(parameters=682_794, input_shape=(3, 32, 32), source="edgesim", channels=None, least=8),
+    "vgg-19": Entry(
+        parameters=143_667_240, input_shape=_IMAGE, source="pytorchcv 0.0.67", least=224, most=255
+    ),
+    "googlenet": Entry(
+        parameters=6_998_552,
+        input_shape=_IMAGE,
+        source="googlenet_pytorch, kernels and biases as published",
+        least=15,
+    ),
+    "inception-v4": Entry(parameters=42_679_816, input_shape=(3, 299, 299), source=_PYTORCHCV, least=75),
+    "resnet-18": Entry(parameters=11_689_512, input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "resnet-50": Entry(parameters=25_557_032, input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "resnet-152": Entry(parameters=60_192_808, input_shape=_IMAGE, source=_PYTORCHCV, least=1),
+    "mobilenetv2": Entry(
+        parameters=3_504_872, input_shape=_IMAGE, source="transformers, 1000 classes", least=1
+    ),
+    "mobilenetv2-32": Entry(
+        parameters=2_236_682, input_shape=(3, 32, 32), source="transformers, 10 classes", least=1
+    ),
+    "densenet-40": Entry(parameters=599_050, input_shape=(3, 32, 32), source=_PYTORCHCV, least=4),
+    "densenet-121": Entry(parameters=7_978_856, input_shape=_IMAGE, source=_PYTORCHCV, least=29),
+    "vit": Entry(
+        parameters=86_567_656, input_shape=_IMAGE, source="transformers, ViT-B/16", least=224, most=224
+    ),
 }
 """Every model by name, the ones that need no package first."""
 
