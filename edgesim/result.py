@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from edgesim.report.ranking import Alternative
     from edgesim.report.tables import Tables
     from edgesim.scenario import Scenario
 
@@ -232,20 +233,35 @@ class Comparison:
         return table
 
     @property
-    def winner(self) -> str:
-        """Which alternative has the shortest steady iteration, by how much, and why."""
-        from edgesim.report.explain import compare
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The runs as what is ranked: axes, summary and rows, the failed ones included."""
+        from edgesim.report.ranking import Alternative
 
-        return compare([(label(run.axes), run.result.summary) for run in self.runs if run.result])
+        return tuple(
+            Alternative(
+                axes=run.axes,
+                summary=run.result.summary if run.result else {},
+                tables=run.result.tables if run.result else None,
+                error=run.error,
+            )
+            for run in self.runs
+        )
+
+    @property
+    def winner(self) -> str:
+        """Which alternative has the shortest mean time per iteration, by how much, and why.
+
+        With several axes a line for each setting, see `report.ranking.settings`.
+        """
+        from edgesim.report.verdict import verdict
+
+        return verdict(self.alternatives)
 
     def plot(self, *, width: float = 12.0) -> Figure:
         """Return a figure: the iteration time of each run with its lower bound, and timelines on one axis."""
         from edgesim.report import comparison_figure
 
-        done = [(label(run.axes), run.result) for run in self.runs if run.result]
-        return comparison_figure.comparison(
-            [(name, result.summary, result.tables) for name, result in done], title=self.name, width=width
-        )
+        return comparison_figure.comparison(self.alternatives, title=self.name, width=width)
 
     def save(self, path: str | Path, *, picture: bool = True) -> Path:
         """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path."""
@@ -271,17 +287,15 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
+        said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
         wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
-        return (
-            f"<div><p>{html.escape(self.winner)}</p>{self.table[wanted].to_html(index=False)}"
-            f"{_html_picture(self.plot)}</div>"
-        )
+        return f"<div><p>{said}</p>{self.table[wanted].to_html(index=False)}{_html_picture(self.plot)}</div>"
 
 
 HEADLINES = (
     "iterations",
-    "iteration_s.steady",
     "iteration_s.mean",
+    "iteration_s.steady",
     "bounds.ratio",
     "bytes_sent",
     "overlap",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,12 +63,11 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print one row an alternative, and which wins."""
     out = console()
     axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
-    steady = [_steady(run.result) for run in comparison]
-    best = min((time for time in steady if time is not None), default=None)
+    best = _best(comparison)
     rows = []
-    for run, time in zip(comparison, steady, strict=True):
+    for run, best_s in zip(comparison, best, strict=True):
         values = [str(run.axes.get(path, "")) for path in axes]
-        rows.append([*values, *(_figures(run.result, time, best) if run.result else [run.error, *[""] * 6])])
+        rows.append([*values, *(_figures(run.result, best_s) if run.result else [run.error, *[""] * 6])])
     columns = [
         *axes,
         "iteration (mean)",
@@ -84,18 +84,24 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
     out.print(f"\nWritten to {folder}: {picture}compare.csv, and a directory a run", markup=False)
 
 
-def _steady(result: Result | None) -> float | None:
-    return None if result is None else result.summary["iteration_s"]["steady"]
+def _best(comparison: Comparison) -> list[float]:
+    """Return for each run the shortest mean iteration of its setting, in s; infinite where there is none."""
+    from edgesim.report.ranking import settings
+
+    runs = comparison.alternatives
+    best = {id(entry.run): group.best_s for group in settings(runs) for entry in group.entries}
+    return [best[id(run)] for run in runs]
 
 
-def _figures(result: Result, steady_s: float | None, best_s: float | None) -> list[str]:
+def _figures(result: Result, best_s: float) -> list[str]:
+    from edgesim.report.ranking import mean_s, mean_text
+
     summary = result.summary
-    ratio = (summary.get("bounds") or {}).get("ratio")
-    slower = "" if steady_s is None or not best_s else f"+{100.0 * (steady_s / best_s - 1.0):.1f} %"
+    ratio, mean = (summary.get("bounds") or {}).get("ratio"), mean_s(summary)
     return [
-        duration(summary["iteration_s"]["mean"]),
-        duration(steady_s),
-        slower,
+        mean_text(summary),
+        duration(summary["iteration_s"]["steady"]),
+        f"+{100.0 * (mean / best_s - 1.0):.1f} %" if math.isfinite(mean) else "",
         "" if ratio is None else f"{ratio:.3f}",
         amount(summary["bytes_sent"], "B"),
         share(summary.get("overlap")),
@@ -158,7 +164,7 @@ def _described(title: str, names: dict[str, str]) -> Any:
 
 
 def _models() -> Any:
-    from edgesim.learning.catalogue import MODELS
+    from edgesim.catalogue import MODELS
 
     rows = [
         [name, "x".join(str(size) for size in entry.input_shape), entry.source]

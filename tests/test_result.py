@@ -16,6 +16,7 @@ from edgesim.report import figures
 from edgesim.report.metrics import summary
 from edgesim.report.tables import Tables
 from edgesim.result import Comparison, Result, Run, flatten, headline
+from edgesim.showing import show_comparison
 from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS
 from tests.report.synthetic import facts, star, timeline
 
@@ -127,6 +128,23 @@ def test_comparison_is_one_tidy_table(tmp_path):
     assert "out of memory" in both._repr_html_()
     assert len(both) == 3
     assert [run.axes["training.schedule"] for run in both][-1] == "broken"
+
+
+def test_settings_have_a_line_each_and_a_best_each(capsys, tmp_path):
+    quick, slow = result(4), result(1)
+    runs = [
+        Run(axes={"training.schedule": name, "seed": seed}, result=one)
+        for name, one in (("sequential", slow), ("dynacomm", quick))
+        for seed in (1, 2)
+    ]
+    both = Comparison(runs=tuple(runs), name="grid")
+    assert [line.split(":")[0] for line in both.winner.splitlines()[:2]] == ["At seed 1", "At seed 2"]
+    assert "wins in every setting.<br>Why, at seed 1" in both._repr_html_()
+    show_comparison(both, tmp_path)
+    out = capsys.readouterr().out
+    means = [one.summary["iteration_s"]["mean"] for one in (slow, quick)]
+    assert means[0] > means[1]
+    assert out.count("+0.0 %") == out.count(f"+{100.0 * (means[0] / means[1] - 1.0):.1f} %") == 2
 
 
 def test_comparison_that_cannot_be_written_says_where(tmp_path):

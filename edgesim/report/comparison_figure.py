@@ -1,63 +1,84 @@
-"""Alternatives side by side: iteration times as bars, and typical iterations on one time axis."""
+"""Alternatives side by side: iteration times as bars, and timelines on one time axis."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.text import Text
 
 from edgesim.report.activity import activities
+from edgesim.report.comparison_bars import clipped, draw_bars, places
 from edgesim.report.drawing import draw
+from edgesim.report.faults import CAUSES, window
 from edgesim.report.figures import Picture, longest
-from edgesim.report.iterations import Iteration, server_of, typical
-from edgesim.report.numbers import duration, figures, time_unit
+from edgesim.report.iterations import server_of, typical
+from edgesim.report.ranking import Alternative, Entry, Setting, settings
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
 
 PANELS, DEVICES = 4, 6
-"""Most timelines, and most devices in each: the server, the stragglers, then the first ones."""
+"""Most timelines, and most devices in each: the server, what failed, the stragglers, then the first ones."""
 BAR, UNIT, GAP = 0.32, 0.2, 0.42
 """Heights in inches of a bar, of a compute lane, and between timelines."""
-TOP, MIDDLE, BOTTOM, RIGHT = 0.55, 1.15, 0.5, 0.6
+TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
+SMALL: dict[str, Any] = {
+    "loc": "upper left", "ncols": 10, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
+}  # fmt: skip
+"""Look of the legends."""
 
-Alternative = tuple[str, Mapping[str, Any], Tables]
-"""(name, summary, rows)."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Panel:
+    """One timeline: whose, and what of it."""
+
+    entry: Entry
+    tables: Tables
+    window: Window
+    """What is laid out: an iteration, or the stretch that all share."""
+    origin_s: float | None
+    """Where the time axis counts from; None: from the beginning of the run."""
+
+    @property
+    def server(self) -> str | None:
+        """Name of the run's server."""
+        return server_of(self.tables, self.entry.run.summary)
 
 
 def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 12.0) -> Picture:
     """Return the figure of a comparison; `width` is in inches, the height grows with the runs.
 
-    Timelines are those of up to four alternatives, each of its typical iteration from its start, all on one
-    time axis, of the same devices; of more than four the two shortest and the two longest.
+    Timelines are those of up to four alternatives, of the same devices on one time axis: of each its typical
+    iteration from its start; or, where anything failed or changed, one stretch of time that all share.
     """
-    panels = [(run, one) for run in _chosen(runs) if (one := typical(run[2], server_of(run[2], run[1])))]
+    groups = settings(runs)
+    panels = _panels(_chosen(groups), runs)
     devices = _devices(panels)
-    layouts = [lay_out(run[2], devices, Window(start_s=one.start_s, end_s=one.end_s)) for run, one in panels]
-    bars = BAR * max(len(runs), 1)
+    layouts = [lay_out(panel.tables, devices, panel.window) for panel in panels]
+    bars = BAR * places(groups)[2]
     height = TOP + bars + MIDDLE + sum(layout.height * UNIT + GAP for layout in layouts) + BOTTOM - GAP
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
-    _bars(_axes(picture, 0.4 + 0.078 * longest([run[0] for run in runs]), TOP, bars), runs)
-    left, down = 0.4 + 0.085 * longest(devices), TOP + bars + MIDDLE
-    longest_s = max((one.end_s - one.start_s for _, one in panels), default=1.0)
-    handles: dict[str, Any] = {}
-    for (run, one), layout in zip(panels, layouts, strict=True):
-        axes = _axes(picture, left, down, layout.height * UNIT)
-        handles |= _panel(axes, run, one, layout, longest_s)
-        down += layout.height * UNIT + GAP
-        if run is not panels[-1][0]:
-            axes.set_xlabel("")
-    if handles:
-        picture.legend(
-            handles=list(handles.values()), loc="upper left", ncols=10, frameon=False, fontsize=8,
-            bbox_to_anchor=(left / width, 1 - (TOP + bars + 0.6) / height), borderaxespad=0.0,
-        )  # fmt: skip
+    left = 0.4 + 0.085 * longest([*_names(groups), *devices])
+    handles = draw_bars(_axes(picture, left, TOP, bars), groups)
+    if runs:
+        picture.legend(handles=handles, bbox_to_anchor=(left / width, 1 - 0.45 / height), **SMALL)
+    found = _timelines(picture, left, TOP + bars + MIDDLE, panels, layouts)
+    if found:
+        down = 1 - (TOP + bars + 0.6) / height
+        picture.legend(handles=found, bbox_to_anchor=(left / width, down), **SMALL)
     return picture
+
+
+def _names(groups: Sequence[Setting]) -> list[str]:
+    headings = [group.heading for group in groups]
+    names = [*headings, *(entry.name for group in groups for entry in group.entries)]
+    return [clipped(name) for name in names]
 
 
 def _axes(picture: Picture, left: float, down: float, tall: float) -> Axes:
@@ -67,42 +88,86 @@ def _axes(picture: Picture, left: float, down: float, tall: float) -> Axes:
     return picture.add_axes(box)
 
 
-def _panel(axes: Axes, run: Alternative, one: Iteration, layout: Layout, longest_s: float) -> dict[str, Any]:
-    """Draw one timeline and return the handles of its legend by name."""
-    name, summary, tables = run
-    window = Window(start_s=one.start_s, end_s=one.start_s + longest_s)
-    drawn = draw(
-        axes, tables, layout, window, server=server_of(tables, summary), quiet=True, origin_s=one.start_s
-    )
-    axes.set_title(name, loc="left", fontsize=9, pad=3)
-    return {handle.get_label(): handle for handle in drawn}
+def _timelines(
+    picture: Picture, left: float, down: float, panels: Sequence[Panel], layouts: Sequence[Layout]
+) -> list[Any]:
+    """Draw the timelines one below the other and return the handles of their legend."""
+    longest_s = max((panel.window.end_s - panel.window.start_s for panel in panels), default=1.0)
+    handles: dict[str, Any] = {}
+    for panel, layout in zip(panels, layouts, strict=True):
+        axes = _axes(picture, left, down, layout.height * UNIT)
+        shown = Window(start_s=panel.window.start_s, end_s=panel.window.start_s + longest_s)
+        drawn = draw(
+            axes, panel.tables, layout, shown, server=panel.server, quiet=True, origin_s=panel.origin_s
+        )
+        handles |= {handle.get_label(): handle for handle in drawn}
+        _thin_out(axes, axes.set_title(panel.entry.title, loc="left", fontsize=9, pad=3))
+        down += layout.height * UNIT + GAP
+        if panel is not panels[-1]:
+            axes.set_xlabel("")
+    return list(handles.values())
 
 
-def _chosen(runs: Sequence[Alternative]) -> list[Alternative]:
-    """Return the runs whose timelines are shown, in their order."""
-    finished = [run for run in runs if _steady_s(run)]
-    ranked = sorted(finished, key=_steady_s)
-    kept = ranked if len(ranked) <= PANELS else ranked[: PANELS // 2] + ranked[-(PANELS // 2) :]
-    return [run for run in finished if any(run is other for other in kept)]
+def _thin_out(axes: Axes, title: Text) -> None:
+    """Take away lengths of iterations that would be written over the title or over each other."""
+    taken = title.get_window_extent().x1
+    for text in [text for text in axes.texts if text.get_text().startswith("iteration ")]:
+        place = text.get_window_extent()
+        if place.x0 < taken + 4.0:
+            text.remove()
+        else:
+            taken = place.x1
 
 
-def _steady_s(run: Alternative) -> float:
-    return float((run[1].get("iteration_s") or {}).get("steady") or 0.0)
+def _chosen(groups: Sequence[Setting]) -> list[Entry]:
+    """Return the alternatives whose timelines are shown, in their order.
+
+    Of two settings the best and the worst of each; of more, those of the setting where they differ most; of
+    more than four, the two best and the two worst.
+    """
+    shown = [group for group in groups if group.ranked]
+    if len(shown) > PANELS // 2:
+        shown = [max(shown, key=lambda group: group.spread)]
+    kept: list[Entry] = []
+    for group in shown:
+        ranked, room = group.ranked, PANELS // len(shown)
+        few = ranked if len(ranked) <= room else ranked[: room // 2] + ranked[-(room // 2) :]
+        kept += [entry for entry in group.entries if any(entry is one for one in few)]
+    return kept
 
 
-def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]:
-    """Return the devices to show: all of few; of many the server, each run's straggler, the first ones."""
+def _panels(entries: Sequence[Entry], runs: Sequence[Alternative]) -> list[Panel]:
+    """Return what is shown of each: what all share if any run met a fault, else its typical iteration."""
+    known = [(entry, entry.run.tables) for entry in entries if entry.run.tables is not None]
+    everyone = [(run.tables, run.summary) for run in runs if run.tables is not None]
+    shared = window([(tables, entry.run.summary) for entry, tables in known]) or window(everyone)
+    found = []
+    for entry, tables in known:
+        if shared is not None:
+            view, origin_s = Window(start_s=shared[0], end_s=shared[1]), None
+        elif one := typical(tables, server_of(tables, entry.run.summary)):
+            view, origin_s = Window(start_s=one.start_s, end_s=one.end_s), one.start_s
+        else:
+            continue
+        found.append(Panel(entry=entry, tables=tables, window=view, origin_s=origin_s))
+    return found
+
+
+def _devices(panels: Sequence[Panel]) -> tuple[str, ...]:
+    """Return the devices to show: of many the server, what failed, each run's straggler, the first ones."""
     if not panels:
         return ()
-    (_, summary, tables), _ = panels[0]
-    server = server_of(tables, summary)
-    everybody = choose_devices(tables, tuple(summary.get("devices") or ()), server)
+    first = panels[0]
+    declared = tuple(first.entry.run.summary.get("devices") or ())
+    everybody = choose_devices(first.tables, declared, first.server)
     if len(everybody) <= DEVICES:
         return everybody
-    wanted = dict.fromkeys([server] if server in everybody else [])
-    for run, one in panels:
-        did = activities(run[2], one.start_s, one.end_s)
-        workers = [name for name in everybody if name in did and name != server]
+    wanted = dict.fromkeys([first.server] if first.server in everybody else [])
+    for panel in panels:
+        wanted.update(dict.fromkeys(_failed(panel, everybody)))
+    for panel in panels:
+        did = activities(panel.tables, panel.window.start_s, panel.window.end_s)
+        workers = [name for name in everybody if name in did and name != panel.server]
         if workers:
             wanted[max(workers, key=lambda name: did[name].end_s)] = None
     wanted.update(dict.fromkeys(everybody))
@@ -110,29 +175,9 @@ def _devices(panels: Sequence[tuple[Alternative, Iteration]]) -> tuple[str, ...]
     return tuple(name for name in everybody if name in chosen)
 
 
-def _bars(axes: Axes, runs: Sequence[Alternative]) -> None:
-    """Draw the steady iteration of each run, a black line at its lower bound, its figures beside it."""
-    steady = [_steady_s(run) for run in runs]
-    length_s, unit = time_unit(max(steady, default=1.0) or 1.0)
-    best = min((value for value in steady if value > 0.0), default=0.0)
-    for place, (run, value) in enumerate(zip(runs, steady, strict=True)):
-        axes.barh(place, value / length_s, height=0.7, color="#0072B2" if value == best else "#56B4E9", lw=0)
-        bounds = run[1].get("bounds") or {}
-        text = duration(value) if value else "no iteration"
-        if bound := bounds.get("iteration_s"):
-            axes.plot([bound / length_s] * 2, [place - 0.42, place + 0.42], color="black", lw=2.0)
-            text += f"  ({figures(bounds['ratio'])} x bound)" if bounds.get("ratio") else ""
-        beside: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        axes.annotate(text, (value / length_s, place), fontsize=8, **beside)
-    axes.set_yticks(range(len(runs)), [run[0] for run in runs], fontsize=9)
-    axes.set_ylim(len(runs) - 0.4, -0.6)
-    axes.set_xlim(0.0, 1.18 * max(steady, default=1.0) / length_s or 1.0)
-    axes.xaxis.set_major_locator(MaxNLocator(8))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.6g}"))
-    axes.tick_params(axis="x", labelsize=8)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel(
-        f"steady iteration ({unit}){'; black line: lower bound' if axes.lines else ''}", fontsize=9
-    )
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
+def _failed(panel: Panel, everybody: Sequence[str]) -> list[str]:
+    """Return the devices that, or whose own links, a fault of the window concerns."""
+    shown = panel.tables.between(panel.window.start_s, panel.window.end_s)
+    subjects = [subject for subject, kind in shown.rows("marks", "subject", "kind") if kind in CAUSES]
+    names = [subject if subject in everybody else subject.rpartition(".")[0] for subject in subjects]
+    return [name for name in names if name in everybody]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
 from edgesim.report.activity import Activity, activities, common, length, link_bytes, union
 from edgesim.report.iterations import Iteration, server_of, typical
-from edgesim.report.numbers import duration, figures, share
+from edgesim.report.numbers import duration, share
 from edgesim.report.tables import Tables
 
-FULL, CLOSE, SMALL, TIE = 0.9, 0.02, 0.1, 1e-3
+FULL, CLOSE, SMALL = 0.9, 0.02, 0.1
 """A link is full from here; workers this close (in iterations) finish together; less is not worth a word
-where two things are named; runs this close tie."""
+where two things are named."""
 
 
 def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
@@ -145,56 +144,3 @@ def _fullest_link(tables: Tables, one: Iteration, bandwidths: Mapping[str, float
 def _bandwidths(summary: Mapping[str, Any]) -> dict[str, float]:
     links = summary.get("links") or {}
     return {name: link["bandwidth_Bps"] for name, link in links.items() if link.get("bandwidth_Bps")}
-
-
-def compare(runs: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return which of some runs has the shortest steady iteration, by how much, and why.
-
-    `runs` are (name, summary). Why: the share of the transfer time that was hidden under compute, and the
-    number of messages an iteration.
-    """
-    steady = {
-        name: time_s for name, summary in runs if (time_s := (summary.get("iteration_s") or {}).get("steady"))
-    }
-    if not steady:
-        return "No alternative finished an iteration."
-    best, *others = sorted(steady, key=lambda name: steady[name])
-    if not others:
-        return f"Only {best} finished an iteration: {duration(steady[best])}."
-    tied = [name for name in others if steady[name] <= steady[best] * (1.0 + TIE)]
-    beaten = [name for name in others if name not in tied]
-    lead = f"{' and '.join([best, *tied])} tie at {duration(steady[best])} an iteration" if tied else (
-        f"{best} wins with {duration(steady[best])} an iteration"
-    )  # fmt: skip
-    shown = beaten if len(beaten) <= 3 else [beaten[0], beaten[-1]]
-    if shown:
-        lead += ", " + ", ".join(f"{_less(steady[best], steady[name])} than {name}" for name in shown)
-    return "; ".join([lead, *_why(dict(runs), [best, *shown])]) + "."
-
-
-def _less(best: float, other: float) -> str:
-    if other >= 2.0 * best:
-        return f"{figures(other / best)} times faster"
-    return f"{100.0 * (1.0 - best / other):.2g} % less"
-
-
-def _why(summaries: Mapping[str, Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    best, *others = names
-    reasons = []
-    hidden = {name: summaries[name].get("overlap") for name in names}
-    known = {name: value for name, value in hidden.items() if value is not None}
-    if best in known and len(known) > 1:
-        rest = ", ".join(f"{name} {share(known[name])}" for name in others if name in known)
-        reasons.append(f"it hides {share(known[best])} of the transfer time under compute ({rest})")
-    messages = {name: _messages(summaries[name]) for name in names}
-    if len(set(messages.values())) > 1 and all(map(math.isfinite, messages.values())):
-        rest = ", ".join(f"{name} {figures(messages[name])}" for name in others)
-        reasons.append(f"it sends {figures(messages[best])} messages an iteration ({rest})")
-    ratio = (summaries[best].get("bounds") or {}).get("ratio")
-    return [*reasons, f"it takes {figures(ratio)} times the lower bound"] if ratio else reasons
-
-
-def _messages(summary: Mapping[str, Any]) -> float:
-    count = summary.get("iterations") or 0
-    messages = summary.get("messages")
-    return messages / count if count and messages is not None else math.nan

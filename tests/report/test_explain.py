@@ -1,6 +1,6 @@
 """The sentence against timelines whose story is known."""
 
-from edgesim.report.explain import compare, explain
+from edgesim.report.explain import explain
 from edgesim.report.tables import Tables
 from edgesim.timeline import Tag, Timeline
 
@@ -86,30 +86,3 @@ def test_nothing_happened():
     idle = Timeline()
     idle.mark(1.0, "s", "iteration", "0")
     assert explain(Tables.of(idle), SUMMARY) == "No worker did anything in iteration 1 (1 s)."
-
-
-def run(steady, overlap=None, messages=None, ratio=None):
-    return {
-        "iteration_s": {"steady": steady},
-        "iterations": 2,
-        "overlap": overlap,
-        "messages": messages,
-        "bounds": {"ratio": ratio},
-    }
-
-
-def test_comparison_says_who_wins_by_how_much_and_why():
-    text = compare(
-        [("slow", run(10.0, 0.0, 4)), ("quick", run(4.0, 0.6, 20, 1.25)), ("mid", run(5.0, 0.4, 20))]
-    )
-    assert text == (
-        "quick wins with 4 s an iteration, 20 % less than mid, 2.5 times faster than slow; "
-        "it hides 60 % of the transfer time under compute (mid 40 %, slow 0 %); "
-        "it sends 10 messages an iteration (mid 10, slow 2); it takes 1.25 times the lower bound."
-    )
-
-
-def test_comparison_of_equals_is_a_tie():
-    assert compare([("a", run(4.0)), ("b", run(4.0))]) == "a and b tie at 4 s an iteration."
-    assert compare([("a", run(4.0)), ("b", run(None))]) == "Only a finished an iteration: 4 s."
-    assert compare([]) == "No alternative finished an iteration."

@@ -1,6 +1,7 @@
 """Pictures: what is shown, where, and nothing of the user's matplotlib is touched."""
 
 import io
+import itertools
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from matplotlib.image import imread
 from edgesim.report import drawing, figures, view
 from edgesim.report.comparison_figure import comparison
 from edgesim.report.metrics import summary
+from edgesim.report.ranking import Alternative
 from edgesim.report.tables import Tables
 from edgesim.timeline import Tag, Timeline
 from tests.report.synthetic import facts, star, timeline
@@ -162,26 +164,83 @@ def test_empty_run_is_an_empty_picture():
     assert pixels(comparison([])).size
 
 
+def alternative(axes, made, cluster):
+    tables = Tables.of(made)
+    return Alternative(axes=axes, summary=summary(tables, cluster, facts(made, cluster)), tables=tables)
+
+
 def test_comparison_shows_bars_bounds_and_four_timelines():
-    cluster, runs = star(8), []
-    for segments in range(1, 7):
-        made = timeline(8, segments=segments)
-        runs.append(
-            (f"s{segments}", summary(Tables.of(made), cluster, facts(made, cluster)), Tables.of(made))
-        )
+    cluster = star(8)
+    runs = [alternative({"x": f"s{n}"}, timeline(8, segments=n), cluster) for n in range(1, 7)]
     figure = comparison(runs, title="six")
     assert len(figure.axes) == 5
     bars, *panels = figure.axes
-    assert [label.get_text() for label in bars.get_yticklabels()] == [name for name, *_ in runs]
+    assert [label.get_text() for label in bars.get_yticklabels()] == [f"s{n}" for n in range(1, 7)]
     assert len(bars.patches) == len(bars.lines) == 6
+    assert [bar.get_width() for bar in bars.patches] == [run.summary["iteration_s"]["mean"] for run in runs]
     spans = {round(panel.get_xlim()[1] - panel.get_xlim()[0], 9) for panel in panels}
     assert len(spans) == 1
     shown = [panel.get_title(loc="left") for panel in panels]
-    steady = sorted(runs, key=lambda run: run[1]["iteration_s"]["steady"])
-    assert set(shown) == {name for name, *_ in steady[:2] + steady[-2:]}
-    straggler = max(runs[0][1]["devices"], key=lambda name: runs[0][1]["devices"][name]["busy_s"])
-    assert straggler in texts(panels[0])
+    ranked = sorted(runs, key=lambda run: run.summary["iteration_s"]["mean"])
+    assert set(shown) == {run.axes["x"] for run in ranked[:2] + ranked[-2:]}
+    devices = runs[0].summary["devices"]
+    assert max(devices, key=lambda name: devices[name]["busy_s"]) in texts(panels[0])
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_comparison_groups_its_bars_by_setting():
+    cluster = star(2)
+    runs = [
+        alternative(
+            {"training.schedule": f"s{n}", "network.bandwidth": speed},
+            timeline(2, segments=n, scale_s=scale),
+            cluster,
+        )
+        for n in (1, 2, 3)
+        for speed, scale in (("10 Mbit/s", 2.0), ("20 Mbit/s", 1.0))
+    ]
+    bars, *panels = comparison(runs).axes
+    assert [label.get_text() for label in bars.get_yticklabels()] == ["s1", "s2", "s3"] * 2
+    assert {"bandwidth 10 Mbit/s", "bandwidth 20 Mbit/s"} <= set(texts(bars))
+    assert len({bar.get_facecolor() for bar in bars.patches}) == 2
+    assert [panel.get_title(loc="left") for panel in panels] == [
+        f"{speed}, s{n}" for speed in ("10 Mbit/s", "20 Mbit/s") for n in (1, 3)
+    ]
+
+
+def test_comparison_under_faults_shows_one_stretch_of_all_with_what_was_down():
+    cluster = star(2)
+    runs = [
+        alternative({"x": f"s{n}"}, timeline(2, segments=n, crash=True, scale_s=1.0 + n), cluster)
+        for n in (1, 2)
+    ]
+    figure = comparison(runs)
+    bars, *panels = figure.axes
+    last = max(run.summary["simulated_s"] for run in runs)
+    assert [panel.get_xlim() for panel in panels] == [(0.0, last)] * 2
+    assert panels[-1].get_xlabel() == "simulated time (s)"
+    assert all(any(patch.get_hatch() for patch in panel.patches) for panel in panels)
+    legends = {text.get_text() for legend in figure.legends for text in legend.get_texts()}
+    assert {"down", "crash", "return", "steady: median of the later half"} <= legends
+    assert len([artist for artist in bars.lines if artist.get_marker() == "D"]) == 2
+    written = [text for text in texts(bars) if "steady" in text]
+    assert len(written) == 2
+
+
+def test_lengths_of_iterations_are_not_written_over_each_other():
+    cluster = star(2)
+    run = alternative({"x": "one"}, timeline(2, iterations=16, crash=True), cluster)
+    panel = comparison([run]).axes[1]
+    boxes = [text.get_window_extent() for text in panel.texts if text.get_text().startswith("iteration ")]
+    assert len(boxes) > 2
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+def test_comparison_of_failed_runs_and_endless_names_is_still_a_picture():
+    runs = [Alternative(axes={"x": "y" * 500}, error="out of memory"), Alternative(axes={"x": "z"})]
+    bars = comparison(runs).axes[0]
+    assert {"failed", "no iteration"} <= set(texts(bars))
+    assert max(len(label.get_text()) for label in bars.get_yticklabels()) == 48
 
 
 def test_thin_bars_keep_their_place():

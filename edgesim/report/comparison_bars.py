@@ -1,0 +1,122 @@
+"""The bars of a comparison: the mean time per iteration of each run, grouped by setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from edgesim.report.numbers import duration, time_unit
+from edgesim.report.ranking import Entry, Setting, mean_text
+
+LONGEST = 48
+"""Most characters of a name that are drawn."""
+BEST, OTHER = "#0072B2", "#56B4E9"
+HEADING, BETWEEN = 0.9, 0.35
+"""Heights, in bars, of a setting's heading and of the gap before the next."""
+
+
+def places(groups: Sequence[Setting]) -> tuple[list[float], list[float], float]:
+    """Return the height of each heading and of each bar, in bars from the top, and the height of all."""
+    headings, bars, y = [], [], 0.0
+    for number, group in enumerate(groups):
+        y += BETWEEN if number else 0.0
+        if len(groups) > 1:
+            headings.append(y + HEADING / 2)
+            y += HEADING
+        bars += [y + place + 0.5 for place in range(len(group.entries))]
+        y += len(group.entries)
+    return headings, bars, max(y, 1.0)
+
+
+def clipped(name: str) -> str:
+    """Return a name as it is drawn: a long one without its end."""
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+
+
+def draw_bars(axes: Axes, groups: Sequence[Setting]) -> list[Any]:
+    """Draw a bar a run with its lower bound and its figures; return the handles of a legend.
+
+    A bar is the mean iteration; where any run has iterations that are clearly unlike, a diamond in each is
+    the steady one.
+    """
+    headings, bars, height = places(groups)
+    entries = [entry for group in groups for entry in group.entries]
+    longest = max((one.mean_s for one in entries if math.isfinite(one.mean_s)), default=0.0) or 1.0
+    length_s, unit = time_unit(longest)
+    unlike = any(entry.disturbed for entry in entries)
+    counts = len({entry.run.summary.get("iterations") for entry in entries}) > 1
+    bounded = False
+    for place, entry in zip(bars, entries, strict=True):
+        won = any(entry is one for group in groups for one in group.winners)
+        bounded |= _bar(axes, place, entry, length_s, BEST if won else OTHER, unlike)
+        value = entry.mean_s if math.isfinite(entry.mean_s) else 0.0
+        beside: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        axes.annotate(_text(entry, unlike, counts), (value / length_s, place), fontsize=8, **beside)
+    for place, group in zip(headings, groups, strict=False):
+        axes.annotate(
+            clipped(group.heading), (0, place), xycoords=("axes fraction", "data"), xytext=(-4, 0),
+            textcoords="offset points", ha="right", va="center", fontsize=9, fontweight="bold",
+            annotation_clip=False,
+        )  # fmt: skip
+    axes.set_yticks(bars, [clipped(entry.name) for entry in entries], fontsize=9)
+    axes.set_ylim(height, 0.0)
+    axes.set_xlim(0.0, (1.45 if unlike else 1.2) * longest / length_s)
+    _time_axis(axes, unit)
+    return _handles(bounded, unlike)
+
+
+def _bar(axes: Axes, place: float, entry: Entry, length_s: float, colour: str, unlike: bool) -> bool:
+    """Draw one bar and its marks; return whether it has a lower bound."""
+    value = entry.mean_s if math.isfinite(entry.mean_s) else 0.0
+    axes.barh(place, value / length_s, height=0.7, color=colour, lw=0)
+    bound = (entry.run.summary.get("bounds") or {}).get("iteration_s")
+    if bound:
+        axes.plot([bound / length_s] * 2, [place - 0.42, place + 0.42], color="black", lw=2.0)
+    if unlike and math.isfinite(entry.steady_s):
+        diamond = Line2D([entry.steady_s / length_s], [place], **_DIAMOND)
+        diamond.set(zorder=4)
+        axes.add_artist(diamond)
+    return bool(bound)
+
+
+_DIAMOND: dict[str, Any] = {"marker": "D", "ls": "", "ms": 6.5, "color": "white", "mec": "black", "mew": 1.0}
+
+
+def _text(entry: Entry, unlike: bool, counts: bool) -> str:
+    """Return the figures beside a bar."""
+    summary = entry.run.summary
+    if not math.isfinite(entry.mean_s):
+        return "failed" if entry.run.error else "no iteration"
+    ratio = (summary.get("bounds") or {}).get("ratio")
+    notes = [f"steady {duration(entry.steady_s)}"] if unlike else []
+    notes += [f"{ratio:.2f} x bound"] if ratio else []
+    many = f", {summary.get('iterations')} iterations" if counts else ""
+    return f"{mean_text(summary)}{many}" + (f"  ({' = '.join(notes)})" if notes else "")
+
+
+def _time_axis(axes: Axes, unit: str) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(8))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.6g}"))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel(f"time per iteration ({unit})", fontsize=9)
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+
+
+def _handles(bounded: bool, unlike: bool) -> list[Any]:
+    handles: list[Any] = [
+        Patch(facecolor=BEST, label="mean over the run: the best"),
+        Patch(facecolor=OTHER, label="the others"),
+    ]
+    if unlike:
+        handles.append(Line2D([], [], label="steady: median of the later half", **_DIAMOND))
+    if bounded:
+        handles.append(Line2D([], [], color="black", lw=2.0, label="lower bound of an undisturbed iteration"))
+    return handles

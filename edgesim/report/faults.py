@@ -1,0 +1,134 @@
+"""What faults cost the iterations of a run, and the stretch of time in which to look at them."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgesim.report.activity import union
+from edgesim.report.iterations import iteration_ends, server_of
+from edgesim.report.tables import Tables
+
+CAUSES = {"crash": "crashed devices", "cut": "cut links", "change": "changed links", "slow": "slowed devices"}
+"""What makes iterations longer, by the mark that begins it; of several at once the first is named."""
+OVER = {"return", "restore"}
+SHORT = 40
+"""Runs of up to so many iterations are shown from beginning to end."""
+
+Mark = tuple[float, str, str]
+"""(time in s, subject, kind)."""
+
+
+def stretches(tables: Tables) -> dict[str, list[tuple[float, float]]]:
+    """Return, for each kind of fault, the disjoint stretches of time in which one was on, in s.
+
+    A crash is over when the device is back, or as soon as the others go on without it.
+    """
+    found: dict[str, list[tuple[float, float]]] = {}
+    on: dict[tuple[str, str], float] = {}
+    down: set[str] = set()
+    for time_s, subject, kind, label in tables.rows("marks", "time_s", "subject", "kind", "label"):
+        if kind in CAUSES and not (kind == "crash" and subject in down):
+            on.setdefault((subject, kind), time_s)
+        if kind == "crash":
+            down.add(subject)
+        elif kind == "return":
+            down.discard(subject)
+        for ended in _ends(kind, label):
+            if (subject, ended) in on:
+                found.setdefault(ended, []).append((on.pop((subject, ended)), time_s))
+    for (_, kind), start_s in on.items():
+        found.setdefault(kind, []).append((start_s, math.inf))
+    return {kind: union(sorted(parts)) for kind, parts in found.items()}
+
+
+def _ends(kind: str, label: str) -> tuple[str, ...]:
+    if kind in ("return", "drop"):
+        return ("crash",)
+    if kind == "restore":
+        return ("cut",) if label == "link" else ("slow", "change")
+    return ()
+
+
+def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
+    """Return by how much each cause of `CAUSES` raises the mean iteration above the steady one, in s.
+
+    What an iteration takes beyond the steady one is laid to the first cause that was on meanwhile, and to the
+    key "" where none was. The costs add up to the mean less the steady iteration; some can be negative.
+    """
+    ends = iteration_ends(tables, server_of(tables, summary))
+    if not ends:
+        return {}
+    steady = summary["iteration_s"]["steady"]
+    on = stretches(tables)
+    parts: dict[str, list[float]] = {}
+    for start, end in zip((0.0, *ends), ends, strict=False):
+        kind = next((kind for kind in CAUSES if _touched(on.get(kind, []), start, end)), "")
+        parts.setdefault(kind, []).append(end - start - steady)
+    return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, "") if kind in parts}
+
+
+def _touched(parts: Sequence[tuple[float, float]], start: float, end: float) -> bool:
+    """Return whether [start, end) meets any of some disjoint stretches in order."""
+    last = bisect_left(parts, (end, -math.inf)) - 1
+    return last >= 0 and parts[last][1] > start
+
+
+def incomplete(tables: Tables, summary: Mapping[str, Any]) -> int:
+    """Return how many iterations ended without the gradients of every worker that ever sent any."""
+    import pyarrow.compute as pc
+
+    sent = tables.transfers
+    sent = sent.filter(pc.equal(sent.column("kind"), "push"))
+    if not sent.num_rows:
+        return 0
+    workers: int = len(sent.column("source").unique())
+    lowest = pc.min(sent.column("first"))  # what is pushed last
+    whole = sent.filter(
+        pc.and_(pc.equal(sent.column("first"), lowest), pc.equal(sent.column("lost_bytes"), 0.0))
+    )
+    counted = whole.group_by("iteration").aggregate([("source", "count_distinct")]).to_pylist()
+    full: int = sum(row["source_count_distinct"] >= workers for row in counted)
+    return max(int(summary.get("iterations") or 0) - full, 0)
+
+
+def window(runs: Sequence[tuple[Tables, Mapping[str, Any]]]) -> tuple[float, float] | None:
+    """Return one stretch of time, in s, in which to look at all of some runs; None where nothing failed.
+
+    It is the whole of runs that are short, else from before the first fault that all share until two
+    iterations after it is over.
+    """
+    faults = [
+        [row for row in tables.rows("marks", "time_s", "subject", "kind") if row[2] in CAUSES]
+        for tables, _ in runs
+    ]
+    if not any(faults):
+        return None
+    ends = [iteration_ends(tables, server_of(tables, summary)) for tables, summary in runs]
+    last_s = max(
+        max(summary.get("simulated_s") or 0.0, found[-1] if found else 0.0)
+        for (_, summary), found in zip(runs, ends, strict=True)
+    )
+    if all(len(found) <= SHORT for found in ends):
+        return 0.0, last_s
+    first = _shared(faults)
+    over_s = max(_over_s(tables, first) for tables, _ in runs)
+    starts = [found[at - 2] if (at := bisect_right(found, first[0])) >= 2 else 0.0 for found in ends]
+    stops = [found[min(bisect_right(found, over_s) + 1, len(found) - 1)] for found in ends if found]
+    end_s = max(stops, default=last_s)
+    return min(starts), end_s if end_s > first[0] else last_s
+
+
+def _shared(faults: Sequence[Sequence[Mark]]) -> Mark:
+    """Return the first fault that all runs have, else the first of any."""
+    common = set(faults[0]).intersection(*faults[1:])
+    return min(common or [mark for marks in faults for mark in marks])
+
+
+def _over_s(tables: Tables, fault: Mark) -> float:
+    """Return when the subject of a fault is next back or restored; the fault itself where it never is."""
+    begin_s, subject, _ = fault
+    later = tables.rows("marks", "time_s", "subject", "kind")
+    return next((at for at, who, kind in later if who == subject and at >= begin_s and kind in OVER), begin_s)

@@ -1,0 +1,227 @@
+"""Which alternative of a comparison wins, by how much, and why, in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from edgesim.report.faults import CAUSES, costs, incomplete
+from edgesim.report.numbers import duration, figures, share
+from edgesim.report.ranking import DISTURBED, Alternative, Entry, Setting, mean_text, settings, stuck
+
+SHOWN = 3
+"""Up to so many losers are all named; of more the first and the last."""
+LINES = 12
+"""Most settings that have a line."""
+AT, SMALL, SLIGHT = 0.005, 0.1, 0.02
+"""An iteration is at its lower bound up to this share of it; a smaller part of what is lost is not told; a
+share of hidden transfers that is smaller by less is as good."""
+
+
+def verdict(runs: Sequence[Alternative]) -> str:
+    """Return who has the shortest mean time per iteration, by how much, and why.
+
+    Of several settings each has a line; then comes one on whether the answer is the same everywhere, and one
+    with the reasons where the alternatives differ most.
+    """
+    groups = settings(runs)
+    if not any(group.ranked for group in groups):
+        return "No alternative finished an iteration."
+    if len(groups) == 1:
+        return "; ".join([*_lead(groups[0]), *_why(groups[0])]) + "."
+    lines = [f"At {group.heading}: {'; '.join(_lead(group))}." for group in groups[:LINES]]
+    if len(groups) > LINES:
+        lines.append(f"The table has {len(groups) - LINES} more.")
+    lines.append(_everywhere([group for group in groups if group.ranked]))
+    telling = max(groups, key=lambda group: group.spread)
+    if why := _why(telling):
+        lines.append(f"Why, at {telling.short}, where they differ most: {'; '.join(why)}.")
+    return "\n".join(lines)
+
+
+def _lead(group: Setting) -> list[str]:
+    ranked, winners = group.ranked, group.winners
+    if not ranked:
+        return ["no iteration was finished"]
+    best = ranked[0]
+    time = f"{mean_text(best.run.summary)} an iteration{' on average' if _disturbed(group) else ''}"
+    if len(ranked) == 1 and len(group.entries) == 1:
+        lead = f"{best.name} takes {time}"
+    elif len(ranked) == 1:
+        lead = f"only {best.name} finished an iteration: {time}"
+    elif len(winners) == 1:
+        lead = f"{best.name} wins with {time}"
+    else:
+        lead = f"{_and([entry.name for entry in winners])} tie at {time}"
+    beaten = _beaten(group)
+    lead += "".join(f", {_less(group.best_s, entry.mean_s)} than {entry.name}" for entry in beaten)
+    return [lead, *_unfinished(group, many=len(ranked) > 1)]
+
+
+def _unfinished(group: Setting, many: bool) -> list[str]:
+    """Say who failed, finished nothing, or hangs at the end."""
+    said = []
+    for entry in group.entries:
+        summary = entry.run.summary
+        if entry.run.error:
+            said.append(f"{entry.name} {'was interrupted' if entry.run.error == 'interrupted' else 'failed'}")
+        elif not math.isfinite(entry.mean_s) and many:
+            said.append(f"{entry.name} finished no iteration")
+        elif stuck(summary):
+            since = summary["simulated_s"] - summary["iterations"] * summary["iteration_s"]["mean"]
+            said.append(
+                f"{entry.name} had been at its next iteration for {duration(since)} when the run ended"
+            )
+    return said
+
+
+def _beaten(group: Setting) -> list[Entry]:
+    """Return the losers that are worth a word."""
+    won = group.winners
+    beaten = [entry for entry in group.ranked if not any(entry is other for other in won)]
+    return beaten if len(beaten) <= SHOWN else [beaten[0], beaten[-1]]
+
+
+def _less(best: float, other: float) -> str:
+    if other >= 2.0 * best:
+        return f"{figures(other / best)} times faster"
+    return f"{100.0 * (1.0 - best / other):.2g} % less"
+
+
+def _everywhere(groups: Sequence[Setting]) -> str:
+    """Say whether one alternative is first in all settings, or between which the answer flips."""
+    flips, held = [], [entry.name for entry in groups[0].winners]
+    for before, group in pairwise(groups):
+        here = [entry.name for entry in group.winners]
+        both = [name for name in held if name in here]
+        if not both:
+            flips.append(f"between {before.short} and {group.short} (from {_and(held)} to {_and(here)})")
+        held = both or here
+    if flips:
+        more = f", and {len(flips) - SHOWN} times more" if len(flips) > SHOWN else ""
+        return f"The answer flips {', '.join(flips[:SHOWN])}{more}."
+    alone = all(len(group.winners) == 1 for group in groups)
+    if len(held) > 1:
+        return f"The answer holds: {_and(held)} {'tie' if _same(groups) else 'win or tie'} in every setting."
+    return f"The answer holds: {held[0]} {'wins' if alone else 'wins or ties'} in every setting."
+
+
+def _same(groups: Sequence[Setting]) -> bool:
+    """Return whether the winners are the same in all settings."""
+    return len({tuple(entry.name for entry in group.winners) for group in groups}) == 1
+
+
+def _disturbed(group: Setting) -> bool:
+    return any(entry.disturbed for entry in group.ranked)
+
+
+def _why(group: Setting) -> list[str]:
+    """Return the reasons: what faults cost, where iterations were unlike; else what the schedules do."""
+    if not group.ranked:
+        return []
+    best, beaten = group.ranked[0], _beaten(group)
+    named = [best, *beaten]
+    bound = _bound(best)
+    if not _disturbed(group):
+        return [*_schedules(best, beaten), *([f"its iteration is {bound}"] if bound else [])]
+    steady = [entry.steady_s for entry in named]
+    said, what = _counts(named) + _costs(named), "the steady iteration (median of the later half)"
+    if max(steady) <= min(steady) * (1.0 + DISTURBED):
+        whose = f" for {'both' if len(named) == 2 else 'all'}" if len(named) > 1 else ""
+        return [*said, f"{what} is {duration(best.steady_s)}{whose}{', ' if bound else ''}{bound}"]
+    said.append(f"{what} is {_list(named, lambda one: one.steady_s)}")
+    return [*said, *_schedules(best, beaten), *([f"that of {best.name} is {bound}"] if bound else [])]
+
+
+def _list(entries: Sequence[Entry], value: Callable[[Entry], float]) -> str:
+    return ", ".join(f"{entry.name} {duration(value(entry))}" for entry in entries)
+
+
+def _counts(entries: Sequence[Entry]) -> list[str]:
+    """Say how many iterations each completes where that differs, and how many of them lack a worker."""
+    done = [(entry.name, int(entry.run.summary.get("iterations") or 0)) for entry in entries]
+    said = []
+    if len({count for _, count in done}) > 1:
+        rest = _and([f"{name} {count}" for name, count in done[1:]])
+        said.append(f"{done[0][0]} completes {done[0][1]} iterations, {rest}")
+    for entry, (name, count) in zip(entries, done, strict=True):
+        if entry.run.tables and (lacking := incomplete(entry.run.tables, entry.run.summary)):
+            said.append(f"{lacking} of the {count} iterations of {name} lack a worker's gradients")
+    return said
+
+
+def _costs(entries: Sequence[Entry]) -> list[str]:
+    """Say whose mean iteration faults make how much longer than the steady one, the most hit first."""
+    faults, others = list[tuple[float, str]](), list[tuple[float, str]]()
+    for entry in entries:
+        if entry.run.tables and entry.disturbed:
+            found = costs(entry.run.tables, entry.run.summary)
+            rest = found.pop("", 0.0)
+            lost, least = sum(found.values()), DISTURBED * entry.steady_s
+            if lost >= least:
+                told = sorted((-cost, kind) for kind, cost in found.items() if cost >= SMALL * lost)
+                of = ", ".join(f"{CAUSES[kind]} {duration(-cost)}" for cost, kind in told)
+                faults.append((-lost, f"{entry.name} {duration(lost)} ({of})"))
+            if rest >= least:
+                others.append((-rest, f"{entry.name} {duration(rest)}"))
+    return [
+        f"{lead} {', '.join(text for _, text in sorted(parts))}"
+        for lead, parts in (
+            ("faults cost, per iteration on average,", faults),
+            ("iterations that are longer for another reason cost, per iteration on average,", others),
+        )
+        if parts
+    ]
+
+
+def _schedules(best: Entry, beaten: Sequence[Entry]) -> list[str]:
+    """Say what of the transfers is hidden, and in how many messages it is sent, where that differs."""
+    reasons = [_hidden(best, beaten), _sent(best, beaten)]
+    if "only" in reasons[0]:
+        reasons.reverse()
+    return [reason for reason in reasons if reason]
+
+
+def _hidden(best: Entry, beaten: Sequence[Entry]) -> str:
+    known = [
+        (entry.name, value)
+        for entry in (best, *beaten)
+        if (value := entry.run.summary.get("overlap")) is not None
+    ]
+    if len({share(value) for _, value in known}) < 2 or known[0][0] != best.name:
+        return ""
+    rest = ", ".join(f"{name} {share(value)}" for name, value in known[1:])
+    only = "only " if known[0][1] < max(value for _, value in known) - SLIGHT else ""
+    return f"{best.name} hides {only}{share(known[0][1])} of the transfer time under compute ({rest})"
+
+
+def _sent(best: Entry, beaten: Sequence[Entry]) -> str:
+    counts = [_messages(entry) for entry in (best, *beaten)]
+    if len({figures(count) for count in counts}) < 2 or not all(map(math.isfinite, counts)):
+        return ""
+    rest = ", ".join(f"{one.name} {figures(count)}" for one, count in zip(beaten, counts[1:], strict=True))
+    return f"{best.name} sends {figures(counts[0])} messages an iteration ({rest})"
+
+
+def _bound(entry: Entry) -> str:
+    """Return how the steady iteration stands to its lower bound; empty where there is none."""
+    ratio = (entry.run.summary.get("bounds") or {}).get("ratio")
+    if not ratio:
+        return ""
+    return "at the lower bound" if abs(ratio - 1.0) < AT else f"{ratio:.2f} times the lower bound"
+
+
+def _messages(entry: Entry) -> float:
+    count = entry.run.summary.get("iterations") or 0
+    messages = entry.run.summary.get("messages")
+    return messages / count if count and messages is not None else math.nan
+
+
+def _and(names: Sequence[str]) -> str:
+    """Return names as a list in words.
+
+    >>> _and(["a"]), _and(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join([*([", ".join(names[:-1])] if names[1:] else []), *names[-1:]])
