@@ -31,6 +31,7 @@ class LinkState:
         "pipe",
         "queue",
         "routes",
+        "served_bytes",
         "startup_s",
     )
 
@@ -38,6 +39,8 @@ class LinkState:
         self.link = link
         self.latency_s = link.latency_s
         self.routes: list[Route] = []
+        self.served_bytes = 0.0
+        """Bytes that left the link's queue, in B; for first-in-first-out links."""
         self.startup_s = 0.0
         """Time spent on start-ups of messages that this link's sender held it for, in s."""
         self._bases = [(0.0, link.bandwidth_Bps)]
@@ -57,8 +60,11 @@ class LinkState:
 
     @property
     def carried_bytes(self) -> float:
-        """Bytes of ended messages that crossed so far, lost ones included, in B."""
-        return fsum(route.carried_bytes for route in self.routes)
+        """Bytes that crossed so far, those of lost messages included, in B.
+
+        A fluid message counts when it has ended, one in chunks as they pass.
+        """
+        return self.served_bytes + fsum(route.carried_bytes for route in self.routes if not route.fifo)
 
     @property
     def capacity_Bps(self) -> float:

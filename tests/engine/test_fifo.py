@@ -125,3 +125,19 @@ def test_the_link_works_until_all_have_arrived(make, messages, startup):
     last = max(at_s for at_s, _ in messages)
     end = max(flow.end_s for flow in ended)
     assert first + work - 1e-9 <= end <= last + work + 1e-9
+
+
+def test_bytes_that_wait_before_a_slow_link_have_not_crossed_it():
+    cluster = Cluster(
+        devices={name: Device(name=name, speed=1.0) for name in "abc"},
+        links={
+            "ab": Link(name="ab", bandwidth_Bps=RATE, sharing="fifo"),
+            "bc": Link(name="bc", bandwidth_Bps=RATE / 100, sharing="fifo"),
+        },
+        hops=(Hop(source="a", target="b", link="ab"), Hop(source="b", target="c", link="bc")),
+    )
+    sim = Simulation(cluster, events=[Crash(at_s=2.5 * 100 * CHUNK_S, device="c")])
+    flow = sim.network.send("a", "c", 1e6)
+    sim.run(stop=flow)
+    assert flow.sent_bytes == sim.network.links["ab"].carried_bytes == WINDOW_BYTES + 2 * CHUNK_BYTES
+    assert sim.network.links["bc"].carried_bytes == 2 * CHUNK_BYTES
