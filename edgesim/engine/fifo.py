@@ -1,10 +1,10 @@
-"""First-in-first-out links: a message goes in chunks, at most a window of them in flight.
+"""Messages in chunks through queues, where a link of the network is first-in-first-out.
 
 Real queues do not share fairly: who has more chunks waiting gets more of the link. A message puts chunks into
 the queue of its first link until a window is in flight, and one more for each that arrives. Every link of the
-route serves its queue in order, a chunk at a time (store and forward). The start-up's occupancy stands in the
-first queue like a chunk. The window bounds what queues, not the rate over a long way: acknowledgements are
-instant.
+route serves a chunk at a time (store and forward): a `fifo` link in the order of arrival, a `fair` one the
+messages in turn. The start-up's occupancy stands in the first queue like a chunk. The window bounds what
+queues, not the rate over a long way: acknowledgements are instant.
 """
 
 from __future__ import annotations
@@ -53,16 +53,32 @@ class Convoy:
             self.links[0].push(self, 0, size, 0.0)
 
 
-class FifoLink:
-    """The queue of one link."""
+Entry = tuple[Convoy, int, float, float]
+"""A chunk in a queue: its message, which link of the route this is, B, and s that it holds the link."""
 
-    __slots__ = ("_alarm", "_carrier", "_current", "_finish_s", "_left", "_queue", "_since_s", "state")
+
+class FifoLink:
+    """The queue, or the queues, of one link."""
+
+    __slots__ = (
+        "_alarm",
+        "_carrier",
+        "_current",
+        "_fair",
+        "_finish_s",
+        "_left",
+        "_queues",
+        "_since_s",
+        "state",
+    )
 
     def __init__(self, state: LinkState, carrier: FifoCarrier) -> None:
         self.state = state
         self._carrier = carrier
-        self._queue: deque[tuple[Convoy, int, float, float]] = deque()
-        self._current: tuple[Convoy, int, float, float] | None = None
+        self._fair = state.link.sharing == "fair"
+        self._queues: dict[Convoy | None, deque[Entry]] = {}
+        """Chunks in order of arrival: one queue for all, or, where the link is fair, one a message."""
+        self._current: Entry | None = None
         self._left = 0.0
         self._since_s = 0.0
         self._finish_s = inf
@@ -71,7 +87,8 @@ class FifoLink:
 
     def push(self, convoy: Convoy, hop: int, size: float, hold_s: float) -> None:
         """Queue a chunk of `size` B, or, with size 0, a hold of the link for `hold_s` s."""
-        self._queue.append((convoy, hop, size, hold_s))
+        key = convoy if self._fair else None
+        self._queues.setdefault(key, deque()).append((convoy, hop, size, hold_s))
         if self._current is None:
             self._next()
 
@@ -92,8 +109,8 @@ class FifoLink:
         return self.state.pipe.capacity
 
     def _next(self) -> None:
-        while self._queue:
-            entry = self._queue.popleft()
+        while self._queues:
+            entry = self._take()
             if not entry[0].over:
                 self._current = entry
                 self._left = entry[2]
@@ -101,6 +118,15 @@ class FifoLink:
                 self._serve(self._carrier.clock.now)
                 return
         self._current = None
+
+    def _take(self) -> Entry:
+        """Take the next chunk of the queue whose turn it is; that queue is last in turn then."""
+        key = next(iter(self._queues))
+        queue = self._queues.pop(key)
+        entry = queue.popleft()
+        if queue:
+            self._queues[key] = queue
+        return entry
 
     def _serve(self, now: float) -> None:
         assert self._current is not None
@@ -125,7 +151,7 @@ class FifoLink:
 
 
 class FifoCarrier:
-    """Carries messages whose routes consist of first-in-first-out links."""
+    """Carries the messages of a network that has a first-in-first-out link."""
 
     def __init__(self, clock: Clock, arrived: Callable[[Flow], None]) -> None:
         self.clock = clock

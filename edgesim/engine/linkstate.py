@@ -64,7 +64,7 @@ class LinkState:
 
         A fluid message counts when it has ended, one in chunks as they pass.
         """
-        return self.served_bytes + fsum(route.carried_bytes for route in self.routes if not route.fifo)
+        return self.served_bytes + fsum(route.carried_bytes for route in self.routes if not route.chunked)
 
     @property
     def capacity_Bps(self) -> float:

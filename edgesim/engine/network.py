@@ -43,7 +43,7 @@ class Route:
     occupancy_s: float
     path: Path
     first: Path
-    fifo: bool
+    chunked: bool
     """True: in chunks through queues, not as a fluid."""
     plain: bool
     """True: bytes go at once, without latency or start-up."""
@@ -64,6 +64,7 @@ class Network:
         self.links: dict[str, LinkState] = {}
         self._share = FairShare()
         self._routes: dict[tuple[str, str], Route] = {}
+        self._chunked = any(link.sharing == "fifo" for link in cluster.links.values())
         self._fifo = FifoCarrier(clock, self._arrive)
         self._streams: dict[tuple[str, str], Stream] = {}
         self._waiting: dict[Flow, None] = {}
@@ -129,7 +130,10 @@ class Network:
         links = tuple(self._link(name) for name in names)
         latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
         occupancy = links[0].link.occupancy_s if links else 0.0
-        fifo = _is_fifo(links)
+        if len(set(links)) < len(links):
+            raise SimulationError(
+                f"the route {'>'.join(names)} crosses a link twice; give its two devices a link of their own"
+            )
         route = self._routes[source, target] = Route(
             source=source,
             target=target,
@@ -139,8 +143,8 @@ class Network:
             occupancy_s=occupancy,
             path=self._share.path([link.pipe for link in links]),
             first=self._share.path([links[0].pipe]) if occupancy > 0.0 else NOWHERE,
-            fifo=fifo,
-            plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not fifo,
+            chunked=self._chunked,
+            plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not self._chunked,
         )
         for link in links:
             link.routes.append(route)
@@ -165,7 +169,7 @@ class Network:
     def _start(self, flow: Flow) -> None:
         """Take the sender's link: for the start-up first, if it has any."""
         route, now = flow.route, self.clock._now
-        if route.fifo:
+        if route.chunked:
             self._fifo.start(flow)
             return
         if route.occupancy_s > 0.0 and (work := route.occupancy_s * route.links[0].capacity_Bps) > 0.0:
@@ -271,7 +275,7 @@ class Network:
             self._changed()
             if flow.phase == BYTES:
                 rest = left
-        elif flow.route.fifo:
+        elif flow.route.chunked:
             rest = self._fifo.lose(flow)
         flow.path = None
         flow.phase = ENDED
@@ -331,18 +335,6 @@ class Network:
         for path in self._share.paths.values():
             flows.extend(path.flows())
         return flows
-
-
-def _is_fifo(links: tuple[LinkState, ...]) -> bool:
-    """Tell whether a route goes through queues; raises SimulationError for routes that no model fits."""
-    if len({link.link.sharing for link in links}) <= 1 and len(set(links)) == len(links):
-        return bool(links) and links[0].link.sharing == "fifo"
-    name = ">".join(link.link.name for link in links)
-    if len(set(links)) < len(links):
-        raise SimulationError(
-            f"the route {name} crosses a link twice; give its two devices a link of their own"
-        )
-    raise SimulationError(f"the route {name} mixes fair and fifo links; give all its links one `sharing`")
 
 
 class Stream:

@@ -26,8 +26,8 @@ _FIXED = ("compare", "version", "name", "description")
 def check(scenario: Scenario) -> list[Problem]:
     """Return every problem of meaning, in the order of the file; an empty list means the scenario can run.
 
-    Reads the files that the scenario names. Needs neither torch nor simpy. What only a model built in torch
-    can tell (an unknown model, an input that does not fit) is found when the workload is made.
+    Reads the files that the scenario names. Needs neither torch nor simpy: of named models the catalogue
+    tells what fits. What a model of the user's own takes is found when the workload is made.
     """
     finding = Finding(scenario)
     check_stop(finding)

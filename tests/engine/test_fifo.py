@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from edgesim.cluster import Cluster, Device, Hop, Link
 from edgesim.engine import Simulation
 from edgesim.engine.fifo import CHUNK_BYTES, WINDOW_BYTES
-from edgesim.errors import SimulationError
 from edgesim.events import ChangeLink, Crash, Cut
 from edgesim.timeline import Timeline
 from edgesim.timeseries import Series
@@ -88,16 +87,27 @@ def test_a_crash_counts_what_had_left_as_lost(make):
     assert [flow.sent_bytes for flow in flows] == [10 * CHUNK_BYTES, 0.0]
 
 
-def test_a_route_of_both_kinds_is_refused():
-    links = {
-        "ab": Link(name="ab", bandwidth_Bps=RATE, sharing="fifo"),
-        "bc": Link(name="bc", bandwidth_Bps=RATE),
-    }
-    hops = (Hop(source="a", target="b", link="ab"), Hop(source="b", target="c", link="bc"))
-    devices = {name: Device(name=name, speed=1.0) for name in "ac"}
-    sim = Simulation(Cluster(devices=devices, links=links, hops=hops))
-    with pytest.raises(SimulationError, match="mixes fair and fifo"):
-        sim.network.send("a", "c", 1.0)
+def test_in_a_network_of_both_kinds_a_fair_link_serves_messages_in_turn():
+    cluster = Cluster(
+        devices={name: Device(name=name, speed=1.0) for name in "abc"},
+        links={
+            "ab": Link(name="ab", bandwidth_Bps=RATE, sharing="fair"),
+            "bc": Link(name="bc", bandwidth_Bps=100 * RATE, sharing="fifo"),
+        },
+        hops=(Hop(source="a", target="b", link="ab"), Hop(source="b", target="c", link="bc")),
+    )
+    sim = Simulation(cluster)
+    long = sim.network.send("a", "c", 100 * CHUNK_BYTES)
+
+    def late():
+        yield sim.clock.timeout(10.5 * CHUNK_S)
+        flow = yield sim.network.send("a", "b", 10 * CHUNK_BYTES)
+        return flow.end_s / CHUNK_S
+
+    process = sim.process(late())
+    sim.run()
+    assert process.value == pytest.approx(31.0, abs=1.1), "every second chunk is its own"
+    assert long.end_s / CHUNK_S == pytest.approx(110.01)
 
 
 @settings(max_examples=60, deadline=None)
