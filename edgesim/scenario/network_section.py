@@ -29,8 +29,8 @@ class LinkSettings(Section):
     startup: Startup | None = Field(default=None, examples=[{"occupancy": "1 ms", "latency": "2 ms"}])
     """Start-up cost of a message."""
     sharing: Literal["fair", "fifo"] | None = None
-    """`fair`: flows share a link max-min fairly (the default); `fifo`: chunk by chunk in order of arrival. With
-    one `fifo` link every message of the network goes in chunks, and fair links serve the messages in turn."""
+    """`fair`: flows share a link max-min fairly (the default); `fifo`: chunk by chunk in order of arrival.
+    With one `fifo` link every message of the network goes in chunks, and fair links serve them in turn."""
 
 
 class AccessLink(LinkSettings):
