@@ -16,29 +16,6 @@ LEVEL, CAPPED, FILLED = 1, 2, 3
 class Pool:
     """Paths connected through shared pipes. `level` is the one pipe they meet on, or None: `filled`."""
 
-    __slots__ = (
-        "agenda",
-        "alarm",
-        "alarm_at",
-        "buckets",
-        "capped_paths",
-        "capped_rate",
-        "changed",
-        "high",
-        "idle",
-        "keys",
-        "level",
-        "level_at",
-        "level_flows",
-        "low",
-        "paths",
-        "rate",
-        "refits",
-        "served",
-        "shared",
-        "since",
-    )
-
     def __init__(self) -> None:
         self.paths: dict[Path, None] = {}
         self.shared: dict[Pipe, None] = {}

@@ -96,9 +96,9 @@ class Scenario(Section):
         return self.document.base / file
 
     def to_data(self) -> dict[str, Any]:
-        """Return the declared settings as plain data, quantities as text with units."""
+        """Return the version and the declared settings as plain data, quantities as text with units."""
         data: dict[str, Any] = self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        return data
+        return {"version": self.version, **data}
 
     def to_yaml(self, folder: str | Path | None = None) -> str:
         """Return the scenario as YAML text; with `folder`, files it names are given relative to that."""
