@@ -10,7 +10,27 @@ from edgesim.events import ChangeLink, Crash, Cut, Event, RandomCrashes, RandomC
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from edgesim.cluster import Cluster
     from edgesim.engine.simulation import Simulation
+
+
+def relayed_links(cluster: Cluster, name: str) -> list[str]:
+    """Return the links that a device forwards messages over, which are dead while it is down.
+
+    Those of a device with at least two neighbours, but for media that others also use without it.
+    """
+    neighbours: dict[str, None] = {}
+    mine: dict[str, None] = {}
+    others: set[str] = set()
+    for hop in cluster.hops:
+        if name in (hop.source, hop.target):
+            neighbours[hop.source if hop.target == name else hop.target] = None
+            mine[hop.link] = None
+        else:
+            others.add(hop.link)
+    if len(neighbours) < 2:
+        return []
+    return [link for link in mine if link not in others]
 
 
 class Faults:
@@ -19,6 +39,7 @@ class Faults:
     def __init__(self, sim: Simulation) -> None:
         self._sim = sim
         self._crashes: dict[str, int] = {}
+        self._cut_with: dict[str, list[str]] = {}
 
     def plan(self, event: Event) -> None:
         """Have an event happen at its time, or start a random process."""
@@ -69,8 +90,16 @@ class Faults:
         self._crashes[name] = self._crashes.get(name, 0) + 1
         self._mark(name, "crash", "for good" if for_s is None else f"for {for_s:.6g} s")
         self._sim.down[name] = None
+        went_down = device.up
         device.crash(for_good=for_s is None)
         self._sim.network.device_down(name)
+        if went_down:
+            self._cut_with[name] = relayed_links(self._sim.cluster, name)
+            for link in self._cut_with[name]:
+                self._sim.network.link(link).cut()
+        if device.gone:
+            for link in self._cut_with[name]:
+                self._sim.network.cut_for_good(link)
         self._after(for_s, lambda: self._return(name))
 
     def _return(self, name: str) -> None:
@@ -78,6 +107,8 @@ class Faults:
         if self._crashes[name] == 0:
             self._mark(name, "return")
             del self._sim.down[name]
+            for link in self._cut_with.pop(name):
+                self._sim.network.link(link).mend()
             self._sim.device(name).come_back()
 
     def _slow(self, event: Slow) -> None:

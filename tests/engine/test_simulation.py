@@ -2,8 +2,10 @@
 
 import pytest
 
+from edgesim.cluster import Cluster, Device, Hop, Link
+from edgesim.engine import Simulation
 from edgesim.errors import Deadlock
-from edgesim.events import RandomCrashes, RandomCuts
+from edgesim.events import Crash, RandomCrashes, RandomCuts
 
 
 def test_a_deadlock_says_who_waits_for_what(make):
@@ -110,3 +112,31 @@ def test_many_finish_in_one_instant_in_the_order_they_began(make):
     sim.run()
     assert ended == [0, 1, 2, 3, 4]
     assert sim.now == 5.0
+
+
+def ring():
+    """Three devices in a chain `a - b - c`, and a way round from `a` to `c` over a switch."""
+    ends = [("a", "b"), ("b", "c"), ("a", "x"), ("x", "y"), ("y", "c")]
+    return Cluster(
+        devices={name: Device(name=name, speed=1.0) for name in "abc"},
+        links={source + target: Link(name=source + target, bandwidth_Bps=10.0) for source, target in ends},
+        hops=tuple(Hop(source=source, target=target, link=source + target) for source, target in ends),
+    )
+
+
+def test_a_device_that_is_down_forwards_nothing():
+    sim = Simulation(ring(), events=[Crash(at_s=1.0, device="b", for_s=5.0)])
+    flow = sim.network.send("a", "c", 20.0)
+    sim.run(stop=flow)
+    assert (flow.end_s, flow.lost) == (7.0, False)
+    assert sim.network.links["ab"].capacity_Bps == 10.0
+
+
+def test_a_device_that_is_gone_for_good_is_gone_round():
+    sim = Simulation(ring(), events=[Crash(at_s=1.0, device="b")])
+    flow = sim.network.send("a", "c", 20.0)
+    sim.run(stop=flow)
+    assert (flow.end_s, flow.lost) == (1.0, True)
+    again = sim.network.send("a", "c", 20.0)
+    sim.run(stop=again)
+    assert (again.end_s, again.route.links[0].link.name) == (3.0, "ax")
