@@ -44,7 +44,10 @@ TRANSFER_COLUMNS = (
     "route",
 )
 """`queued_s`: handed to the network; `start_s`: first use of a link (start-up included); `end_s`: received or
-lost; sent = received + lost; `route`: link names joined by `>`."""
+lost; sent = received + lost; `route`: link names joined by `ROUTE_JOIN`."""
+
+ROUTE_JOIN = "; "
+"""Between the links of a route; a link's own name may hold `->`."""
 
 MARK_COLUMNS = ("time_s", "subject", "kind", "label")
 """`subject`: a device or link; `kind`: crash, return, slow, change, cut, restore, drop, timeout, ..."""

@@ -25,7 +25,7 @@ from edgesim.engine.path import Path
 from edgesim.engine.pool import Pool
 from edgesim.engine.replay import replay
 from edgesim.errors import SimulationError
-from edgesim.timeline import Tag, Timeline
+from edgesim.timeline import ROUTE_JOIN, Tag, Timeline
 
 NO_TAG = Tag("message")
 NOWHERE = Path((), -1)
@@ -132,12 +132,13 @@ class Network:
         occupancy = links[0].link.occupancy_s if links else 0.0
         if len(set(links)) < len(links):
             raise SimulationError(
-                f"the route {'>'.join(names)} crosses a link twice; give its two devices a link of their own"
+                f"the route {ROUTE_JOIN.join(names)} crosses a link twice; "
+                "give its two devices a link of their own"
             )
         route = self._routes[source, target] = Route(
             source=source,
             target=target,
-            name=">".join(names),
+            name=ROUTE_JOIN.join(names),
             links=links,
             latency_s=latency,
             occupancy_s=occupancy,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from edgesim.report.tables import Tables
+from edgesim.timeline import ROUTE_JOIN
 
 Intervals = list[tuple[float, float]]
 """Disjoint half-open intervals in rising order, in s."""
@@ -107,6 +108,6 @@ def link_bytes(tables: Tables, during: Sequence[tuple[float, float]]) -> dict[st
         if end <= start:
             continue
         inside = length(common([(start, end)], wanted)) / (end - start)
-        for link in route.split(">") if inside else ():
+        for link in route.split(ROUTE_JOIN) if inside else ():
             parts.setdefault(link, []).append(sent * inside)
     return {link: math.fsum(amounts) for link, amounts in parts.items()}

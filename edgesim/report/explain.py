@@ -10,6 +10,7 @@ from edgesim.report.activity import Activity, activities, common, length, link_b
 from edgesim.report.iterations import Iteration, server_of, typical
 from edgesim.report.numbers import duration, share
 from edgesim.report.tables import Tables
+from edgesim.timeline import ROUTE_JOIN
 
 FULL, CLOSE, SMALL = 0.9, 0.02, 0.1
 """A link is full from here; workers this close (in iterations) finish together; less is not worth a word
@@ -99,7 +100,7 @@ def _tightest(
     touching = tables.between(during[0][0], during[-1][1])
     for owner, route in touching.rows("transfers", end, "route"):
         if owner == device:
-            mine.update(dict.fromkeys(route.split(">")))
+            mine.update(dict.fromkeys(route.split(ROUTE_JOIN)))
     carried = link_bytes(tables, during)
     use = {
         link: carried.get(link, 0.0) / (bandwidths[link] * length(during))
@@ -107,7 +108,7 @@ def _tightest(
         if link in bandwidths
     }
     if not use:
-        return f" over {' > '.join(mine)}" if mine else ""
+        return f" over {', '.join(mine)}" if mine else ""
     link = max(use, key=lambda name: use[name])
     return f" over {link} ({share(min(use[link], 1.0))} full meanwhile)"
 

@@ -115,7 +115,7 @@ def test_a_cut_for_good_sends_later_messages_another_way():
 
     process = sim.process(sender())
     sim.run()
-    assert process.value == "ac>cb"
+    assert process.value == "ac; cb"
 
 
 def test_a_change_of_bandwidth_and_latency_holds_for_its_time(make):
@@ -203,6 +203,6 @@ def test_bytes_sent_are_received_or_lost_and_links_carry_no_more_than_they_can(
         assert row["sent_bytes"] == pytest.approx(row["received_bytes"] + row["lost_bytes"])
         assert row["queued_s"] <= row["start_s"] <= row["end_s"]
     for name, link in sim.network.links.items():
-        carried = sum(row["sent_bytes"] for row in rows if name in row["route"].split(">"))
+        carried = sum(row["sent_bytes"] for row in rows if name in row["route"].split("; "))
         assert link.carried_bytes == pytest.approx(carried)
         assert link.carried_bytes <= link.capacity_bytes(sim.now) * (1 + 1e-9)

@@ -69,7 +69,7 @@ def _worker(name, iteration, start, work, segments, parallel, spans, transfers):
         tag = Tag("pull", f"{4 * segment + 1}-{4 * segment + 4}", iteration, 4 * segment + 1, 4 * segment + 4)
         for _ in range(parallel):
             end = ready + 0.6 * work
-            route = f"server.up>{name}.down"
+            route = f"server.up; {name}.down"
             transfers.append(("server", name, tag, 100000, 1e5, 1e5, 0.0, start, ready, end, route))
         ready = end
         free = max(free, ready)
@@ -84,7 +84,7 @@ def _worker(name, iteration, start, work, segments, parallel, spans, transfers):
         free += 0.8 * work
         pushed = max(pushed, free)
         push = tag._replace(kind="push")
-        route = f"{name}.up>server.down"
+        route = f"{name}.up; server.down"
         transfers.append(
             (name, "server", push, 100000, 1e5, 1e5, 0.0, free, pushed, pushed + 0.5 * work, route)
         )
@@ -100,7 +100,7 @@ def facts(made: Timeline, cluster: Cluster, **more) -> RunFacts:
         busy.setdefault(row[0], []).append(row[3] - row[2])
     carried = dict.fromkeys(cluster.links, 0.0)
     for row in made.transfers:
-        for link in row[10].split(">"):
+        for link in row[10].split("; "):
             carried[link] += row[4]
     return RunFacts(
         scenario="synthetic",

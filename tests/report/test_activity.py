@@ -37,7 +37,7 @@ def test_common_and_outside_split_an_interval_set(one, other):
 def example():
     made = Timeline()
     tag = Tag("pull", "1", 0, 1, 1)
-    made.transfers.append(("s", "w", tag, 100, 100.0, 100.0, 0.0, 0.0, 0.0, 4.0, "s.up>w.down"))
+    made.transfers.append(("s", "w", tag, 100, 100.0, 100.0, 0.0, 0.0, 0.0, 4.0, "s.up; w.down"))
     made.spans.append(("w", Tag("forward", "1", 0, 1, 1), 3.0, 6.0, 3.0, 0.0))
     return Tables.of(made)
 

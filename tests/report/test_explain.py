@@ -14,7 +14,9 @@ SUMMARY = {"server": "s", "links": LINKS, "simulated_s": 10.0}
 
 def pull(made, worker, size, start, end):
     tag = Tag("pull", "1-2", 0, 1, 2)
-    made.transfers.append(("s", worker, tag, size, size, size, 0.0, start, start, end, f"s.up>{worker}.down"))
+    made.transfers.append(
+        ("s", worker, tag, size, size, size, 0.0, start, start, end, f"s.up; {worker}.down")
+    )
 
 
 def compute(made, worker, start, end):
