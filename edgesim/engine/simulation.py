@@ -54,8 +54,10 @@ class Simulation:
         self._seed = seed
         self._streams: dict[str, np.random.Generator] = {}
         self._alive: dict[Process, str] = {}
+        self.events = tuple(events)
+        """What the scenario makes happen."""
         faults = Faults(self)
-        for event in events:
+        for event in self.events:
             faults.plan(event)
 
     @property

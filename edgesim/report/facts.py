@@ -53,7 +53,11 @@ class RunFacts:
     links: Mapping[str, LinkFacts] = field(default_factory=dict)
     """By link name; a link never used may be absent."""
     bounds: Mapping[str, float] = field(default_factory=dict)
-    """Lower bounds of one iteration by reason, in s; no iteration is shorter than the largest."""
+    """Lower bounds of the steady iteration by reason, in s."""
+    bound_s: float | None = None
+    """The lower bound of the steady iteration, in s; None: the largest of `bounds`."""
+    bound_note: str = ""
+    """What to know of the bound, or why there is none."""
     predicted_s: float | None = None
     """The planner's prediction of one iteration without contention, in s."""
     plans: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -19,6 +19,8 @@ from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.report.iterations import iteration_ends, iteration_times, typical
 from edgesim.report.tables import Tables
 
+ROUNDING = 1e-6
+"""A ratio this little below 1 is 1."""
 PACKAGES = ("edgesim", "simpy", "torch", "numpy", "pandas", "pyarrow")
 
 
@@ -43,7 +45,7 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
         "stopped": facts.stopped,
         "simulated_s": facts.simulated_s,
         **times,
-        "bounds": bounds(facts.bounds, times["iteration_s"]["steady"]),
+        "bounds": bounds(facts, times["iteration_s"]["steady"]),
         "predicted_s": facts.predicted_s,
         "server": facts.server,
         "schedule": facts.schedule,
@@ -123,11 +125,18 @@ def link_summary(facts: LinkFacts, bandwidth_Bps: float) -> dict[str, float | No
     }
 
 
-def bounds(reasons: Mapping[str, float], steady_s: float | None) -> dict[str, Any]:
-    """Return the largest lower bound of an iteration, the steady one over it, and all by reason."""
-    largest = max(reasons.values(), default=None)
+def bounds(facts: RunFacts, steady_s: float | None) -> dict[str, Any]:
+    """Return the lower bound of the steady iteration, the steady one over it, all by reason, and a note.
+
+    A figure that the run was below is no bound: then there is none, and the note says so.
+    """
+    largest = facts.bound_s if facts.bound_s is not None else max(facts.bounds.values(), default=None)
     ratio = steady_s / largest if steady_s is not None and largest else None
-    return {"iteration_s": largest, "ratio": ratio, "reasons": dict(reasons)}
+    if ratio is not None and ratio < 1.0 - ROUNDING:
+        note = "the run was quicker than its planned routes and rates allow, so no bound is known"
+        return {"iteration_s": None, "ratio": None, "reasons": {}, "note": note}
+    ratio = None if ratio is None else max(ratio, 1.0)
+    return {"iteration_s": largest, "ratio": ratio, "reasons": dict(facts.bounds), "note": facts.bound_note}
 
 
 def assumed(devices: Iterable[Device], more: Iterable[str] = ()) -> list[str]:

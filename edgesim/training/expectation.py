@@ -99,13 +99,14 @@ def outlooks(
             sizes=sizes,
             forward_s=times[device][0],
             backward_s=times[device][1],
-            pull=_channel(cluster, server, name),
-            push=_channel(cluster, name, server),
+            pull=channel(cluster, server, name),
+            push=channel(cluster, name, server),
         )
     return found
 
 
-def _channel(cluster: Cluster, source: str, target: str) -> Channel:
+def channel(cluster: Cluster, source: str, target: str) -> Channel:
+    """Return what a device can expect of its messages to another. Raises EdgesimError without a route."""
     route = cluster.route(source, target)
     if route is None:
         raise EdgesimError(f"no route from {source} to {target}: connect them in `network`")
@@ -177,7 +178,7 @@ def contended(cluster: Cluster, alone: Outlooks) -> bool:
 
 
 def iteration_bound_s(cluster: Cluster, alone: Outlooks) -> dict[str, float]:
-    """Return lower bounds of the time of an iteration without its update, in s.
+    """Return lower bounds of the time of an iteration of some workers without its update, in s.
 
     `workers_s`: the slowest worker, alone on its links, by any segmentation. `links_s`: the fullest link,
     which must carry every worker's messages; before them the least time until a gradient is there, after them

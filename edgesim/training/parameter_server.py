@@ -8,8 +8,7 @@ the parameters, and the next iteration begins for all. The plans of the segments
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from simpy import Event
@@ -19,11 +18,12 @@ from edgesim.engine import Simulation
 from edgesim.errors import EdgesimError
 from edgesim.planning.segmentation import SCHEDULES
 from edgesim.training import expectation
+from edgesim.training.bounds import Bounds, at_best
 from edgesim.training.expectation import Plans
 from edgesim.training.rehearsal import choose
 from edgesim.training.server import Server
 from edgesim.training.worker import Worker, segments
-from edgesim.workload import LayerTimer, Workload, device_time_s
+from edgesim.workload import LayerTimer, ProfileTimer, Workload, device_time_s
 
 POLICIES = ("wait", "drop", "resume")
 """What a worker's crash means for the iteration; see `Config.on_crash`."""
@@ -73,9 +73,8 @@ class TrainingRun:
     """What the planner expects of an undisturbed iteration, in s: the slowest worker's pull, forward,
     backward and push under its cost model, and the update. Exact where workers do not contend for a link.
     Where they do, that of `dynacomm` is rehearsed, and the others' assumes constant shares of the links."""
-    bounds: Mapping[str, float]
-    """Lower bounds of an undisturbed iteration with a barrier, update included, in s: `workers_s` (the
-    slowest worker alone), `links_s` (the fullest link), `iteration_s` (the larger of them)."""
+    bounds: Bounds
+    """Lower bounds of an iteration, by who takes part in it."""
     update_s: float
     """Time of the server's update, in s."""
     contributions: list[tuple[str, ...]]
@@ -95,7 +94,8 @@ def start(sim: Simulation, workload: Workload, timer: LayerTimer, config: Config
     update = update_s(workload, cluster.devices[config.server])
     alone = expectation.outlooks(cluster, workload, timer, config.server, config.workers)
     plans, predicted_s = _plan(sim, alone, config)
-    bounds = expectation.iteration_bound_s(cluster, alone)
+    bounds = at_best(cluster, sim.events, alone, config.server, update)
+    bounds = replace(bounds, fixed=isinstance(timer, ProfileTimer))
     memory = memory_bytes(workload, config)
     server = Server(
         sim,
@@ -113,9 +113,7 @@ def start(sim: Simulation, workload: Workload, timer: LayerTimer, config: Config
         done=server.done,
         plans=plans,
         predicted_s=predicted_s + update,
-        bounds={
-            name: bound + update for name, bound in {**bounds, "iteration_s": max(bounds.values())}.items()
-        },
+        bounds=bounds,
         update_s=update,
         contributions=server.history,
     )

@@ -9,7 +9,7 @@ from edgesim.cluster import Cluster, Device, Link
 from edgesim.report.audit import contradictions
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.report.iterations import iteration_times, typical
-from edgesim.report.metrics import assumed, busy_from_spans, summary
+from edgesim.report.metrics import assumed, bounds, busy_from_spans, summary
 from edgesim.report.tables import Tables
 from edgesim.timeline import Tag, Timeline
 from tests.report.synthetic import facts, star, timeline
@@ -94,7 +94,7 @@ def test_no_iteration_is_none_not_zero():
         "iteration_s": {"mean": None, "median": None, "p95": None, "steady": None},
     }
     found = summary(Tables.of(Timeline()), star(1), RunFacts(bounds={"compute": 1.0}))
-    assert found["bounds"] == {"iteration_s": 1.0, "ratio": None, "reasons": {"compute": 1.0}}
+    assert found["bounds"] == {"iteration_s": 1.0, "ratio": None, "reasons": {"compute": 1.0}, "note": ""}
     assert found["links"]["pi-1.up"]["utilisation"] is None
     assert found["explanation"].startswith("No iteration ended")
 
@@ -141,3 +141,16 @@ def test_audit_finds_what_cannot_be_true(break_it, words):
     break_it(made, change)
     counted = dataclasses.replace(facts(made, star(2)), **change)
     assert any(words in line for line in contradictions(Tables.of(made), counted))
+
+
+def test_a_figure_that_the_run_was_below_is_no_bound():
+    found = bounds(RunFacts(bounds={"compute": 3.0}), 2.0)
+    assert (found["iteration_s"], found["ratio"]) == (None, None)
+    assert "no bound is known" in found["note"]
+    assert bounds(RunFacts(bounds={"compute": 3.0}, bound_s=1.0), 2.0)["ratio"] == 2.0
+    assert bounds(RunFacts(bound_note="live"), 2.0) == {
+        "iteration_s": None,
+        "ratio": None,
+        "reasons": {},
+        "note": "live",
+    }
