@@ -109,7 +109,8 @@ def run(
 ) -> None:
     """Simulate a scenario; write its tables, summary, timeline and trace into a directory.
 
-    Rows stream to disk: Ctrl-C, or even a kill, leaves a readable directory that says it is partial.
+    Rows stream to disk: Ctrl-C, or even a kill, leaves a readable directory that says it is partial. Without
+    --out it is runs/NAME, NAME being the scenario's; a run that is there already is replaced.
 
     [bold]edgesim run scenarios/contention.yaml --out runs/contention[/bold]
 
@@ -133,7 +134,10 @@ def compare(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", "-o", metavar="DIR", help="Where to write; runs/<name of the scenario> by default."
+            "--out",
+            "-o",
+            metavar="DIR",
+            help="Where to write; runs/<name of the scenario>-compare without it.",
         ),
     ] = None,
     changes: Set = None,
@@ -151,8 +155,10 @@ def compare(
 ) -> None:
     """Run the alternatives of a scenario side by side, with the same seed and the same measured layers.
 
-    Writes a directory for each run, compare.csv with one row a run, and compare.png. An alternative that
-    fails is a row with its error, and the exit code is 3 at the end.
+    Writes a directory for each run, compare.csv with one row a run, and compare.png, into DIR or, without
+    --out, into runs/NAME-compare, NAME being the scenario's. An alternative that
+    fails is a row with its error, and the exit code is 3 at the end. Runs of an earlier comparison in the
+    same directory are removed.
 
     [bold]edgesim compare scenarios/quickstart.yaml --out runs/quickstart[/bold]
 
@@ -162,7 +168,7 @@ def compare(
     from edgesim.console import Progress
 
     scenario = _load(file, changes)
-    folder = out or Path("runs") / _slug(scenario.name)
+    folder = out or Path("runs") / f"{_slug(scenario.name)}-compare"
     chosen = _axes(axes) if axes else None
     with _stoppable(), Progress(quiet=quiet) as progress:
         comparison = experiment.compare(scenario, chosen, out=folder, progress=progress, pictures=pictures)
@@ -322,15 +328,18 @@ def _slug(text: str) -> str:
 
 
 def _show_run(result: Result, folder: Path) -> None:
-    from edgesim.showing import show_run
+    from edgesim.showing import show_run, warn_of_missed
 
     show_run(result, folder)
+    warn_of_missed([("", result)])
 
 
 def _show_comparison(comparison: Comparison, folder: Path) -> None:
-    from edgesim.showing import show_comparison
+    from edgesim.result import label
+    from edgesim.showing import show_comparison, warn_of_missed
 
     show_comparison(comparison, folder)
+    warn_of_missed([(f"{label(run.axes)}: ", run.result) for run in comparison if run.result])
     failed = [run for run in comparison if run.error]
     if failed:
         raise SimulationError(

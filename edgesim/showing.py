@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,16 @@ def show_run(result: Result, folder: Path) -> None:
     out.print(result.explain(), markup=False)
     pictures = [name for name in ("timeline.png", "trace.json.gz") if (folder / name).exists()]
     out.print(f"\nWritten to {folder}: {', '.join([*pictures, 'summary.json'])}, *.parquet", markup=False)
+
+
+def warn_of_missed(results: list[tuple[str, Result]]) -> None:
+    """Say on standard error which runs ended before some of their events; each comes with a lead."""
+    for lead, result in results:
+        missed = result.summary.get("events_missed", 0)
+        if missed:
+            events = "1 event" if missed == 1 else f"{missed} events"
+            end = duration(result.summary["simulated_s"])
+            print(f"warning: {lead}{events} never happened: the run ended at {end}", file=sys.stderr)
 
 
 def _devices(summary: dict[str, Any]) -> Any:

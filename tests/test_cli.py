@@ -146,6 +146,37 @@ def test_compare_writes_one_row_a_run(tmp_path: Path, capsys: pytest.CaptureFixt
     assert str(out) in said
 
 
+def test_events_that_never_happened_are_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = _with(tmp_path, "events: [{at: 100 s, device: fast, crash: {}}]\n")
+    assert main(["run", str(file), "--out", str(tmp_path / "run"), "--no-pictures"]) == 0
+    end = "1 event never happened: the run ended at"
+    assert f"warning: {end}" in capsys.readouterr().err
+    assert main(["compare", str(file), "--out", str(tmp_path / "compare"), "--no-pictures"]) == 0
+    assert f"warning: dynacomm: {end}" in capsys.readouterr().err
+
+
+def test_runs_and_comparisons_have_directories_of_their_own_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", str(TINY), "--no-pictures"]) == 0
+    assert main(["compare", str(TINY), "--no-pictures"]) == 0
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == ["tiny", "tiny-compare"]
+
+
+def test_ctrl_c_in_a_comparison_keeps_its_table(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    axis = "stop.iterations=3,1000000000,4"
+    process = _endless(out / "1000000000", "compare", str(TINY), "--out", str(out), "--axis", axis)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "stopping; writing what happened (press again to stop at once)" in said
+    assert f"{out} holds what happened until then" in said
+    assert pd.read_csv(out / "compare.csv")["stop.iterations"].tolist() == [3, 10**9]
+    assert (out / "compare.png").exists()
+
+
 def test_a_failed_alternative_is_a_row_and_exit_code_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +254,7 @@ def test_ctrl_c_leaves_partial_results_that_say_so(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
+    assert "stopping; writing what happened" in said
     assert "interrupted at" in said
     assert "Traceback" not in said
     result = Result.load(tmp_path / "out")
@@ -276,9 +308,13 @@ def _with(folder: Path, more: str) -> Path:
 
 def _endless_run(out: Path) -> subprocess.Popen[str]:
     """Start a run that would take for ever, and return when it has written rows."""
-    command = [sys.executable, "-m", "edgesim", "run", str(TINY), "--out", str(out)]
+    return _endless(out, "run", str(TINY), "--out", str(out), "--set", "stop.iterations=1000000000")
+
+
+def _endless(out: Path, *argv: str) -> subprocess.Popen[str]:
+    """Start a command that takes for ever, and return when its run in a directory has written rows."""
     process = subprocess.Popen(
-        [*command, "--set", "stop.iterations=1000000000"],
+        [sys.executable, "-m", "edgesim", *argv],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import threading
 from pathlib import Path
 
@@ -143,11 +146,96 @@ def test_an_interrupted_comparison_keeps_the_runs_it_has(tmp_path: Path) -> None
         if stage.startswith("1000000000") and fraction is not None and 0.0 < fraction < 1.0:
             raise KeyboardInterrupt
 
-    with pytest.raises(edgesim.Interrupted):
+    with pytest.raises(edgesim.Interrupted, match=r"after 2 of 3 runs; .*out holds"):
         edgesim.compare(TINY, {"stop.iterations": [3, 10**9, 5]}, out=tmp_path / "out", progress=stop)
     table = pd.read_csv(tmp_path / "out" / "compare.csv")
     assert table["stop.iterations"].tolist() == [3, 10**9]
     assert table["complete"].tolist() == [True, False]
+
+
+def test_a_directory_takes_one_run_at_a_time(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def second(stage: str, fraction: float | None = None) -> None:
+        if stage == "planning":
+            for other in (edgesim.run, edgesim.compare):
+                with pytest.raises(EdgesimError) as caught:
+                    other(TINY, out=tmp_path / "out")
+                refused.append(str(caught.value))
+
+    edgesim.run(TINY, out=tmp_path / "out", progress=second)
+    assert "is being written by another run of edgesim" in refused[0]
+    assert "holds a single run" in refused[1]
+    assert edgesim.run(TINY, out=tmp_path / "out").summary["complete"]
+
+
+def test_two_comparisons_do_not_share_a_directory(tmp_path: Path) -> None:
+    def second(stage: str, fraction: float | None = None) -> None:
+        with pytest.raises(EdgesimError, match="another run of edgesim"):
+            edgesim.compare(TINY, out=tmp_path / "out")
+
+    assert len(edgesim.compare(TINY, out=tmp_path / "out", progress=second)) == 2
+
+
+def test_runs_and_comparisons_do_not_mix(tmp_path: Path) -> None:
+    edgesim.compare(TINY, {"seed": [1]}, out=tmp_path / "many")
+    with pytest.raises(EdgesimError, match="holds a comparison"):
+        edgesim.run(TINY, out=tmp_path / "many")
+    edgesim.run(TINY, out=tmp_path / "one")
+    with pytest.raises(EdgesimError, match="holds a single run"):
+        edgesim.compare(TINY, out=tmp_path / "one")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("years of work")
+    with pytest.raises(EdgesimError, match="holds no comparison"):
+        edgesim.compare(TINY, out=tmp_path / "other")
+
+
+def test_a_comparison_clears_away_the_runs_of_the_one_before_it_and_nothing_else(tmp_path: Path) -> None:
+    edgesim.compare(TINY, {"seed": [1, 2, 3]}, out=tmp_path, pictures=False)
+    edgesim.run(TINY, out=tmp_path / "mine", pictures=False)
+    for file in (tmp_path / "3").iterdir():
+        file.unlink()
+    (tmp_path / "3" / "thesis.tex").write_text("years of work")
+    edgesim.compare(TINY, {"seed": [2, 4]}, out=tmp_path, pictures=False)
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["2", "3", "4", "mine"]
+    assert json.loads((tmp_path / "compare.json").read_text())["runs"] == [
+        {"directory": "2", "axes": {"seed": 2}},
+        {"directory": "4", "axes": {"seed": 4}},
+    ]
+
+
+def test_an_interrupt_while_pictures_are_made_costs_the_pictures_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(result: edgesim.Result, path: Path) -> list[str]:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("the signal has not come")
+
+    monkeypatch.setattr("edgesim.result.Result.save_pictures", stop)
+    with pytest.raises(edgesim.Interrupted):
+        edgesim.run(TINY, out=tmp_path)
+    summary = edgesim.Result.load(tmp_path).summary
+    assert summary["complete"] is True
+    assert summary["stopped"].startswith("interrupted")
+
+
+def test_a_second_interrupt_stops_at_once_and_names_what_can_be_read(tmp_path: Path) -> None:
+    def twice(stage: str, fraction: float | None = None) -> None:
+        if stage == "simulating":
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt, match=r"stopped at once; .* can be read") as caught:
+        edgesim.run(TINY, out=tmp_path, progress=twice, stop={"iterations": 10**9})
+    assert not isinstance(caught.value, edgesim.Interrupted)
+    assert str(tmp_path) in str(caught.value)
+    assert edgesim.Result.load(tmp_path).summary["complete"] is False
+
+
+def test_events_after_the_end_are_counted() -> None:
+    events = [{"at": f"{at} s", "device": "fast", "slow": {"to": 0.9}} for at in (0.1, 100, 200)]
+    assert edgesim.run(TINY, events=events).summary["events_missed"] == 2
+    assert "events_missed" not in edgesim.run(TINY, events=events[:1]).summary
 
 
 def test_a_run_works_outside_the_main_thread() -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from edgesim import scenario as language
 from edgesim.errors import EdgesimError
+from edgesim.experiment import places
 from edgesim.experiment import workloads as measuring
-from edgesim.experiment.simulate import Interrupted, simulate
+from edgesim.experiment.simulate import simulate
+from edgesim.experiment.stopping import Interrupted, StoppedAtOnce
 from edgesim.experiment.workloads import Progress, Workloads, silent
 from edgesim.result import Comparison, Result, Run, label
 from edgesim.scenario import Scenario
@@ -66,25 +68,64 @@ def compare(
     points = [(point, language.ensure(variant)) for point, variant in language.variants(stated, chosen)]
     if not points:
         raise EdgesimError(f"{stated.name}: nothing to compare; an axis has no values")
-    report, folder = progress or silent, _path(out)
+    return _compared(stated.name, points, _path(out), progress or silent, pictures)
+
+
+Points = Sequence[tuple[Mapping[str, Any], Scenario]]
+
+
+def _compared(
+    name: str, points: Points, folder: Path | None, progress: Progress, pictures: bool
+) -> Comparison:
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-    resolved, runs = Workloads(report), list[Run]()
-    places = _places(folder, [point for point, _ in points])
-    try:
-        for number, ((point, variant), place) in enumerate(zip(points, places, strict=True), 1):
-            named = _named(report, f"{label(point)} ({number} of {len(points)})")
-            runs.append(_one(variant, point, resolved, place, named, pictures))
-    except Interrupted as stopped:
-        runs.append(Run(axes=point, result=stopped.result, error="interrupted"))
-        _kept(stated.name, runs, folder, pictures)
-        raise
-    return _kept(stated.name, runs, folder, pictures)
+        places.for_comparison(folder)
+    with places.held(folder):
+        targets = _places(folder, [point for point, _ in points])
+        if folder is not None:
+            noted = [(target, point) for target, (point, _) in zip(targets, points, strict=True) if target]
+            places.begin(folder, name, noted)
+        runs, drawing = list[Run](), False
+        try:
+            for run in _each(points, targets, progress, pictures):
+                runs.append(run)
+            drawing = True
+            return _kept(name, runs, folder, pictures)
+        except KeyboardInterrupt as stopped:
+            hurry = drawing or isinstance(stopped, StoppedAtOnce)
+            _kept(name, runs, folder, pictures and not hurry)
+            raise _said(stopped, folder, len(runs), len(points)) from None
+
+
+def _each(
+    points: Points, targets: Sequence[Path | None], progress: Progress, pictures: bool
+) -> Iterator[Run]:
+    """Yield the runs one by one; one that is interrupted too, before its `Interrupted` is raised."""
+    resolved = Workloads(progress)
+    for number, ((point, variant), target) in enumerate(zip(points, targets, strict=True), 1):
+        named = _named(progress, f"{label(point)} ({number} of {len(points)})")
+        try:
+            run = _one(variant, point, resolved, target, named, pictures)
+        except Interrupted as stopped:
+            yield Run(axes=point, result=stopped.result, error="interrupted")
+            raise
+        yield run
+
+
+def _said(stopped: KeyboardInterrupt, folder: Path | None, have: int, most: int) -> KeyboardInterrupt:
+    """Return an interrupt of a comparison that says where its runs are."""
+    if folder is None:
+        return stopped
+    how = "stopped at once" if isinstance(stopped, StoppedAtOnce) else "interrupted"
+    table = f", {places.TABLE} those that ended or were interrupted" if have else ""
+    said = f"{how} after {have} of {most} runs; {folder} holds what happened until then{table}"
+    if isinstance(stopped, Interrupted):
+        return Interrupted(stopped.result, folder, said)
+    return type(stopped)(said)
 
 
 def _kept(name: str, runs: Sequence[Run], folder: Path | None, pictures: bool) -> Comparison:
     comparison = Comparison(runs=tuple(runs), name=name)
-    if folder is not None:
+    if folder is not None and runs:
         comparison.save(folder, picture=pictures)
     return comparison
 

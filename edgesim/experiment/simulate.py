@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from edgesim import workload_file
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
 from edgesim.errors import EdgesimError
-from edgesim.experiment import training
+from edgesim.experiment import places, training
 from edgesim.experiment.facts import gather
+from edgesim.experiment.stopping import Interrupted, Stop, StoppedAtOnce, stoppable
 from edgesim.experiment.workloads import PROFILE, Progress, Workloads
 from edgesim.report import audit, metrics
 from edgesim.report.facts import RunFacts
-from edgesim.report.storage import RunDirectory
+from edgesim.report.storage import SUMMARY, RunDirectory, write_json
 from edgesim.report.tables import Tables
 from edgesim.result import Result
 from edgesim.scenario import Scenario, build, writer
@@ -34,37 +30,31 @@ TOLD_S = 0.1
 """Wall time between two reports of progress, in s."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The user stopped a run; what happened until then is kept."""
-
-    def __init__(self, result: Result, place: Path | None) -> None:
-        self.result = result
-        """What happened until the interrupt; `summary["complete"]` is false."""
-        at = result.summary["simulated_s"]
-        kept = f"; {place} holds what happened until then" if place else ""
-        super().__init__(f"interrupted at {at:.6g} s of simulated time{kept}")
-
-
 def simulate(
     scenario: Scenario, workloads: Workloads, *, out: Path | None, progress: Progress, pictures: bool = True
 ) -> Result:
     """Run a checked scenario and return what happened; with `out` its rows stream into that directory.
 
     Raises `ScenarioError` or `ProfileError` before anything is written; later, when everything that happened
-    has been written, `SimulationError` if the run cannot go on and `Interrupted` on Ctrl-C.
+    has been written, `SimulationError` if the run cannot go on and `Interrupted` on Ctrl-C. A second Ctrl-C
+    raises `StoppedAtOnce`.
     """
     workload = workloads.workload(scenario)
     run = _Run(scenario, workload, out, pictures)
-    try:
-        with workloads.timer(scenario, workload, out) as timer:
-            run.go(timer, progress)
-    except KeyboardInterrupt:
-        raise Interrupted(run.keep("interrupted"), out) from None
-    except EdgesimError as error:
-        run.keep(str(error))
-        raise
-    progress("writing", 1.0)
-    return run.keep()
+    with places.held(out), stoppable(out) as stop:
+        run.open()
+        try:
+            with workloads.timer(scenario, workload, out) as timer:
+                run.go(timer, progress, stop)
+        except StoppedAtOnce:
+            raise
+        except KeyboardInterrupt:
+            raise Interrupted(run.keep("interrupted"), out) from None
+        except EdgesimError as error:
+            run.keep(str(error))
+            raise
+        progress("writing", 1.0)
+        return run.finish(stop)
 
 
 class _Run:
@@ -81,32 +71,36 @@ class _Run:
         events = build.events(scenario)
         self.sim = Simulation(self.cluster, seed=scenario.seed, timeline=self.timeline, events=events)
         self.training: TrainingRun | None = None
-        self.directory = None if out is None else self._directory(out)
+        self.out = out
+        self.directory: RunDirectory | None = None
 
-    def _directory(self, out: Path) -> RunDirectory:
+    def open(self) -> None:
+        """Take the run's directory, if it has one. Raises `EdgesimError` if something else is there."""
+        if self.out is None:
+            return
+        places.for_run(self.out)
         known = {"scenario": self.scenario.name, "seed": self.scenario.seed, "simulated_s": 0.0}
-        directory = RunDirectory(out, self.timeline, scenario=self.text, known=known)
+        self.directory = RunDirectory(self.out, self.timeline, scenario=self.text, known=known)
         if self.scenario.workload.profile is None:
-            workload_file.save(self.workload, out / PROFILE)
-        return directory
+            workload_file.save(self.workload, self.out / PROFILE)
 
-    def go(self, timer: LayerTimer, progress: Progress) -> None:
+    def go(self, timer: LayerTimer, progress: Progress, asked: Stop) -> None:
         """Simulate until the declared stop."""
         progress("planning")
         stop = self.scenario.stop
         self.training = training.start(self.scenario, self.sim, self.workload, timer)
         live = self.scenario.workload.resolved_timing == "live"
-        with _between_events() as asked:
-            self.sim.run(
-                until_s=stop.time,
-                stop=self.training.done,
-                tick=lambda: self._tick(progress, asked),
-                tick_events=LIVE_TICK_EVENTS if live else TICK_EVENTS,
-            )
-        _heed(asked)
+        asked.heed()
+        self.sim.run(
+            until_s=stop.time,
+            stop=self.training.done,
+            tick=lambda: self._tick(progress, asked),
+            tick_events=LIVE_TICK_EVENTS if live else TICK_EVENTS,
+        )
+        asked.heed()
 
-    def _tick(self, progress: Progress, asked: list[int]) -> None:
-        _heed(asked)
+    def _tick(self, progress: Progress, asked: Stop) -> None:
+        asked.heed()
         now = time.perf_counter()
         if now - self.told < TOLD_S:
             return
@@ -124,27 +118,55 @@ class _Run:
             shares.append(len(self.training.contributions) / stop.iterations)
         return min(max(shares), 1.0)
 
-    def keep(self, stopped: str = "") -> Result:
-        """Return the result, after writing it where there is a directory."""
+    def keep(self, stopped: str) -> Result:
+        """Return the result of a run that did not reach its stop, all of it written if it has a directory."""
+        result = self._written(stopped)
+        self._draw(result)
+        return result
+
+    def finish(self, asked: Stop) -> Result:
+        """Return the result, all of it written if the run has a directory.
+
+        Raises `Interrupted` if that was asked for once the run was over: its data are whole then.
+        """
+        result = self._written()
+        try:
+            asked.heed()
+            asked.gently = False
+            self._draw(result)
+        except StoppedAtOnce:
+            raise
+        except KeyboardInterrupt:
+            result.summary["stopped"] = "interrupted while its pictures were made"
+            if self.directory is not None:
+                write_json(self.directory.path / SUMMARY, result.summary)
+            raise Interrupted(result, self.out) from None
+        return result
+
+    def _draw(self, result: Result) -> None:
+        if self.directory is not None and self.pictures:
+            result.save_pictures(self.directory.path)
+
+    def _written(self, stopped: str = "") -> Result:
         if self.directory is not None:
             self.directory.flush(simulated_s=self.sim.now)
             tables = self.directory.tables()
         else:
             tables = Tables.of(self.timeline)
         facts = self._facts(stopped)
-        result = Result(
-            scenario=self.text,
-            summary=metrics.summary(tables, self.cluster, facts),
-            tables=tables,
-            base=self.base,
-        )
+        summary = metrics.summary(tables, self.cluster, facts)
+        if missed := self._missed():
+            summary["events_missed"] = missed
+        result = Result(scenario=self.text, summary=summary, tables=tables, base=self.base)
         if self.directory is not None:
             self.directory.finish(result.summary)
-            if self.pictures:
-                result.save_pictures(self.directory.path)
         wrong = audit.contradictions(tables, facts)
         assert not wrong, "; ".join(wrong[:5])
         return result
+
+    def _missed(self) -> int:
+        """Return how many of the scenario's timed events the run ended before."""
+        return sum(event.at is not None and event.at > self.sim.now for event in self.scenario.events)
 
     def _facts(self, stopped: str) -> RunFacts:
         facts = gather(self.sim, self.training)
@@ -159,31 +181,3 @@ class _Run:
             stopped=stopped,
             wall_s=time.perf_counter() - self.began,
         )
-
-
-@contextmanager
-def _between_events() -> Iterator[list[int]]:
-    """Note Ctrl-C in a list instead of raising amid an event, so that what is kept adds up.
-
-    A second one raises. Only the main thread can; elsewhere an interrupt comes as it does.
-    """
-    asked: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def _heed(asked: list[int]) -> None:
-    if asked:
-        raise KeyboardInterrupt
