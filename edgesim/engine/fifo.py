@@ -144,9 +144,9 @@ class FifoLink:
             return
         convoy, hop, size, _ = self._current
         self._finish_s = inf
-        self.state.served_bytes += size
         self._next()
         if not convoy.over:
+            self.state.served_bytes += size
             self._carrier.passed(convoy, hop, size)
 
 

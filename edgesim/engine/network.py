@@ -7,7 +7,6 @@ permanent cut.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Container
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +23,10 @@ from edgesim.engine.linkstate import LinkState
 from edgesim.engine.path import Path
 from edgesim.engine.pool import Pool
 from edgesim.engine.replay import replay
+from edgesim.engine.stream import NO_TAG, Stream
 from edgesim.errors import SimulationError
 from edgesim.timeline import ROUTE_JOIN, Tag, Timeline
 
-NO_TAG = Tag("message")
 NOWHERE = Path((), -1)
 
 
@@ -128,7 +127,8 @@ class Network:
     def _find_route(self, source: str, target: str) -> Route:
         names = self.cluster.route(source, target) or ()
         links = tuple(self._link(name) for name in names)
-        latency = sum(link.latency_s + link.link.startup_latency_s for link in links)
+        latency = sum(link.latency_s for link in links)
+        latency += links[0].link.startup_latency_s if links else 0.0
         occupancy = links[0].link.occupancy_s if links else 0.0
         if len(set(links)) < len(links):
             raise SimulationError(
@@ -331,58 +331,26 @@ class Network:
         """Return the state of a link of the cluster."""
         return self._link(name)
 
+    def in_flight_bytes(self) -> dict[str, float]:
+        """Return the bytes that messages still on their way have brought over each link, in B.
+
+        Those in chunks are counted by the links as they pass.
+        """
+        found: dict[str, float] = {}
+        now = self.clock._now
+        for path in self._share.paths.values():
+            for flow in path.flows():
+                if flow.phase == BYTES:
+                    sent = flow.bytes - path.left(flow, now)
+                    for link in flow.route.links:
+                        found[link.link.name] = found.get(link.link.name, 0.0) + sent
+        return found
+
     def _in_flight(self) -> list[Flow]:
         flows = [*self._waiting, *self._fifo.flows()]
         for path in self._share.paths.values():
             flows.extend(path.flows())
         return flows
-
-
-class Stream:
-    """An ordered channel: one message at a time, the next when the last byte of the one before is out.
-
-    Latency is paid by every message but overlaps with the messages before it, so a backlog flows back to
-    back.
-    """
-
-    __slots__ = ("_current", "_network", "_queue", "source", "target")
-
-    def __init__(self, network: Network, source: str, target: str) -> None:
-        self.source = source
-        self.target = target
-        self._network = network
-        self._queue: deque[Flow] = deque()
-        self._current: Flow | None = None
-
-    def send(self, nbytes: float, tag: Tag = NO_TAG) -> Flow:
-        """Queue a message of `nbytes` B; return the event of its end."""
-        flow = self._network._make(self.source, self.target, nbytes, tag)
-        flow.stream = self
-        if self._current is None:
-            self._begin(flow)
-        else:
-            self._queue.append(flow)
-        return flow
-
-    def _begin(self, flow: Flow) -> None:
-        self._current = flow
-        if flow.route.outdated:
-            flow.route = self._network._find_route(self.source, self.target)
-        self._network._send_with_care(flow)
-
-    def _next(self) -> None:
-        self._current = None
-        if self._queue:
-            self._begin(self._queue.popleft())
-
-    def _clear(self) -> None:
-        """Lose what is queued and what is on its way."""
-        queue, self._queue = self._queue, deque()
-        if self._current is not None:
-            self._network.cancel(self._current)
-        for flow in queue:
-            flow.stream = None
-            self._network.cancel(flow)
 
 
 __all__ = ["Network", "Route", "Stream", "replay"]

@@ -112,6 +112,14 @@ class Path:
                 return max(entry[0] - self.served, 0.0)
         raise ValueError("the flow is not on this path")
 
+    def left(self, flow: Any, now: float) -> float:
+        """Return the bytes that a flow has to go."""
+        served = self.served
+        if self.pool is not None:
+            served = self.pool.served_to(self, now)
+        targets = [self.target] if flow is self.flow else [t for t, _, other in self.rest if other is flow]
+        return max(targets[0] - served, 0.0)
+
     def flows(self) -> list[Any]:
         """Return all flows, in no particular but a fixed order."""
         return [self.flow, *(entry[2] for entry in self.rest)] if self.count else []

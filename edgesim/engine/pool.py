@@ -146,6 +146,12 @@ class Pool:
                 path.rate = 0.0
                 self._mark_refit(path)
 
+    def served_to(self, path: Path, now: float) -> float:
+        """Return a path's `served` at a time not before the last change."""
+        if path.state == LEVEL:
+            return self.served + self.rate * (now - self.since) + path.offset
+        return path.served + path.rate * (now - path.since)
+
     # --- flows ------------------------------------------------------------------------------------------
 
     def join(self, path: Path, size: float, flow: Any, now: float) -> None:

@@ -14,20 +14,20 @@ from edgesim.engine.pool import Pool
 
 def replay(
     links: Mapping[str, Mapping[str, float]],
-    flows: Sequence[Mapping[str, Any]],
-    link_events: Iterable[Mapping[str, Any]] | None = (),
+    flows: Iterable[Mapping[str, Any]],
+    link_events: Iterable[Mapping[str, Any]] | None = None,
 ) -> dict[Any, float]:
     """Return when each flow ends, {flow id: finish time in s}.
 
     `links`: {name: {"bw": B/s, "lat": s}}; `flows`: [{"id", "route": [link names], "start": s, "bytes": B,
     "max_rate"?: B/s}]; `link_events`: [{"time": s, "link", "bw": B/s}]. A flow waits the latencies of its
     route, then shares max-min fairly; one that can never end has finish time inf. Raises KeyError for an
-    unknown link.
+    unknown link, ValueError for a flow without a route, ids that recur, or figures below 0.
 
     >>> replay({"a": {"bw": 10.0, "lat": 0.5}}, [{"id": 1, "route": ["a"], "start": 1.0, "bytes": 20.0}])
     {1: 3.5}
     """
-    return _Replay(links, flows, link_events or ()).run()
+    return _Replay(links, list(flows), () if link_events is None else link_events).run()
 
 
 class _Replay:
@@ -44,10 +44,18 @@ class _Replay:
         self._order = count()
         self._queue: list[tuple[float, int, str, Any]] = []
         self._finish: dict[Any, float] = {flow["id"]: inf for flow in flows}
+        if len(self._finish) < len(flows):
+            raise ValueError("two flows have one id")
+        for link in links.values():
+            _not_negative(link["bw"], link.get("lat", 0.0))
         for flow in flows:
+            _not_negative(flow["start"], flow["bytes"], flow.get("max_rate") or 0.0)
+            if not flow["route"]:
+                raise ValueError(f"flow {flow['id']!r} has no route")
             latency = sum(float(links[name].get("lat", 0.0)) for name in flow["route"])
             self._push(float(flow["start"]) + latency, "start", flow)
         for event in link_events:
+            _not_negative(event["time"], event["bw"])
             self._push(float(event["time"]), "change", event)
 
     def run(self) -> dict[Any, float]:
@@ -90,3 +98,9 @@ class _Replay:
             for flow in pool.due(now):
                 self._finish[flow] = now
             self._share.touch(pool)
+
+
+def _not_negative(*values: float) -> None:
+    for value in values:
+        if not value >= 0.0:
+            raise ValueError(f"{value} must be a number of at least 0")

@@ -115,7 +115,7 @@ def channel(cluster: Cluster, source: str, target: str) -> Channel:
         route=route,
         rate_Bps=min(_capacity(cluster, link) for link in route),
         startup_s=links[0].occupancy_s,
-        latency_s=sum(link.latency_s + link.startup_latency_s for link in links),
+        latency_s=links[0].startup_latency_s + sum(link.latency_s for link in links),
     )
 
 
@@ -158,7 +158,12 @@ def _share(cluster: Cluster, channels: list[Channel]) -> list[Channel]:
 
 
 def contended(cluster: Cluster, alone: Outlooks) -> bool:
-    """Tell whether workers can slow each other down: a link that several use and cannot carry them all."""
+    """Tell whether the closed forms do not hold: workers slow each other down, or messages go in chunks.
+
+    Workers do where several use a link that cannot carry them all.
+    """
+    if any(link.sharing == "fifo" for link in cluster.links.values()):
+        return True
     demand: dict[str, float] = {}
     users: dict[str, int] = {}
     held: dict[str, bool] = {}

@@ -22,6 +22,31 @@ def test_a_message_takes_latency_then_occupancy_then_its_bytes(make):
     assert (flow.start_s, flow.end_s, flow.received_bytes) == (2.25, 5.75, 30.0)
 
 
+def test_a_startup_is_paid_once_a_message_however_many_links():
+    names = ("ab", "bc")
+    cluster = Cluster(
+        devices={name: Device(name=name, speed=1.0) for name in "abc"},
+        links={
+            name: Link(name=name, bandwidth_Bps=10.0, latency_s=1.0, occupancy_s=0.5, startup_latency_s=0.25)
+            for name in names
+        },
+        hops=tuple(Hop(source=name[0], target=name[1], link=name) for name in names),
+    )
+    sim = Simulation(cluster)
+    flow = sim.network.send("a", "c", 10.0)
+    sim.run()
+    assert flow.end_s == 2.0 + 0.25 + 0.5 + 1.0
+
+
+def test_bytes_in_flight_are_known_at_any_time(make):
+    sim = make()
+    for _ in range(2):
+        sim.network.send("a", "b", 10.0)
+    sim.run(until_s=0.5)
+    assert sim.network.in_flight_bytes() == {"ab": 5.0}
+    assert sim.network.links["ab"].carried_bytes == 0.0
+
+
 def test_an_empty_message_takes_the_latency(make):
     sim = make(latency_s=2.0)
     flow = sim.network.send("a", "b", 0.0)

@@ -141,6 +141,19 @@ def test_a_flow_over_a_dead_link_never_ends_and_one_over_a_mended_link_does():
     assert replay(links, [flow], events) == {0: 6.0}
 
 
+@pytest.mark.parametrize(
+    "flow",
+    [
+        {"id": 0, "route": [], "start": 0.0, "bytes": 1.0},
+        {"id": 0, "route": ["a"], "start": -1.0, "bytes": 1.0},
+        {"id": 0, "route": ["a"], "start": 0.0, "bytes": float("nan")},
+    ],
+)
+def test_figures_that_mean_nothing_are_refused(flow):
+    with pytest.raises(ValueError, match=r"no route|at least 0"):
+        replay({"a": {"bw": 1.0}}, [flow])
+
+
 def test_a_remainder_smaller_than_the_clock_can_tell_ends_at_once():
     links = {"a": {"bw": 1e9}}
     flows = [
