@@ -191,7 +191,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "simulated time": duration(summary.get("simulated_s")),
         "iteration (steady)": duration(times.get("steady")),
         "iteration (mean)": duration(times.get("mean")),
-        "lower bound": f"{duration(bounds.get('iteration_s'))}" + (f" (x {ratio:.3g})" if ratio else ""),
+        "lower bound": f"{duration(bounds.get('iteration_s'))}" + (f" (x {ratio:.2f})" if ratio else ""),
         "bytes sent": amount(summary.get("bytes_sent"), "B"),
         "bytes lost": amount(summary.get("bytes_lost"), "B"),
         "transfer hidden": share(summary.get("overlap")),
@@ -210,6 +210,13 @@ class Run:
     """What it gave; None where it failed."""
     error: str = ""
     """Why it failed."""
+    partial: Result | None = None
+    """What it gave until it failed."""
+
+    @property
+    def known(self) -> Result | None:
+        """What is known of it, whether it failed or not."""
+        return self.result or self.partial
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,8 +247,8 @@ class Comparison:
         return tuple(
             Alternative(
                 axes=run.axes,
-                summary=run.result.summary if run.result else {},
-                tables=run.result.tables if run.result else None,
+                summary=run.known.summary if run.known else {},
+                tables=run.known.tables if run.known else None,
                 error=run.error,
             )
             for run in self.runs
@@ -332,7 +339,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _table_row(run: Run) -> dict[str, Any]:
     axes = {path: value if _scalar(value) else str(value) for path, value in run.axes.items()}
-    scalars = flatten(run.result.summary) if run.result else {}
+    scalars = flatten(run.known.summary) if run.known else {}
     return {**axes, **scalars, **({"error": run.error} if run.error else {})}
 
 

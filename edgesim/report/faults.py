@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from edgesim.report.activity import union
@@ -53,20 +54,32 @@ def _ends(kind: str, label: str) -> tuple[str, ...]:
 
 
 def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return by how much each cause of `CAUSES` raises the mean iteration above the steady one, in s.
+    """Return by how much each cause of `CAUSES` makes the mean iteration longer, in s.
 
-    What an iteration takes beyond the steady one is laid to the first cause that was on meanwhile, and to the
-    key "" where none was. The costs add up to the mean less the steady iteration; some can be negative.
+    What an iteration takes beyond the undisturbed ones of the same workers (the median of them; else of
+    those of as many workers) is laid to the first cause that was on meanwhile, and to the key "" where none
+    was. Where there are none to compare with, an iteration is left out. Some causes can be negative.
     """
     ends = iteration_ends(tables, server_of(tables, summary))
     if not ends:
         return {}
-    steady = summary["iteration_s"]["steady"]
-    on = stretches(tables)
+    crews, on = contributors(tables), stretches(tables)
+    found = [
+        (next((kind for kind in CAUSES if _touched(on.get(kind, []), start, end)), ""), end - start)
+        for start, end in zip((0.0, *ends), ends, strict=False)
+    ]
+    quiet: dict[frozenset[str] | int, list[float]] = {}
+    for number, (kind, length_s) in enumerate(found):
+        if not kind:
+            crew = crews.get(number, frozenset())
+            quiet.setdefault(crew, []).append(length_s)
+            quiet.setdefault(len(crew), []).append(length_s)
+    usual = {crew: median(lengths) for crew, lengths in quiet.items()}
     parts: dict[str, list[float]] = {}
-    for start, end in zip((0.0, *ends), ends, strict=False):
-        kind = next((kind for kind in CAUSES if _touched(on.get(kind, []), start, end)), "")
-        parts.setdefault(kind, []).append(end - start - steady)
+    for number, (kind, length_s) in enumerate(found):
+        crew = crews.get(number, frozenset())
+        if (like_s := usual.get(crew, usual.get(len(crew)))) is not None:
+            parts.setdefault(kind, []).append(length_s - like_s)
     return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, "") if kind in parts}
 
 
@@ -76,21 +89,38 @@ def _touched(parts: Sequence[tuple[float, float]], start: float, end: float) -> 
     return last >= 0 and parts[last][1] > start
 
 
-def incomplete(tables: Tables, summary: Mapping[str, Any]) -> int:
-    """Return how many iterations ended without the gradients of every worker that ever sent any."""
+def contributors(tables: Tables) -> dict[int, frozenset[str]]:
+    """Return by iteration the workers whose whole gradients arrived."""
     import pyarrow.compute as pc
 
     sent = tables.transfers
     sent = sent.filter(pc.equal(sent.column("kind"), "push"))
     if not sent.num_rows:
-        return 0
-    workers: int = len(sent.column("source").unique())
+        return {}
     lowest = pc.min(sent.column("first"))  # what is pushed last
     whole = sent.filter(
-        pc.and_(pc.equal(sent.column("first"), lowest), pc.equal(sent.column("lost_bytes"), 0.0))
+        pc.and_(
+            pc.equal(sent.column("first"), lowest),
+            pc.greater_equal(sent.column("received_bytes"), pc.cast(sent.column("bytes"), "float64")),
+        )
     )
-    counted = whole.group_by("iteration").aggregate([("source", "count_distinct")]).to_pylist()
-    full: int = sum(row["source_count_distinct"] >= workers for row in counted)
+    found: dict[int, set[str]] = {}
+    for number, worker in zip(
+        whole.column("iteration").to_pylist(), whole.column("source").to_pylist(), strict=True
+    ):
+        found.setdefault(number, set()).add(worker)
+    return {number: frozenset(crew) for number, crew in found.items()}
+
+
+def incomplete(tables: Tables, summary: Mapping[str, Any]) -> int:
+    """Return how many iterations ended without the gradients of every worker that ever sent any."""
+    import pyarrow.compute as pc
+
+    sent = tables.transfers
+    workers = len(sent.filter(pc.equal(sent.column("kind"), "push")).column("source").unique())
+    if not workers:
+        return 0
+    full = sum(len(crew) >= workers for crew in contributors(tables).values())
     return max(int(summary.get("iterations") or 0) - full, 0)
 
 

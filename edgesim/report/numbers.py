@@ -64,3 +64,12 @@ def figures(value: float) -> str:
     if abs(value) >= 100.0:
         return f"{value:.0f}"
     return f"{value:.3g}"
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "event"), counted(2, "event")
+    ('1 event', '2 events')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from edgesim.report.numbers import duration
+from edgesim.report.numbers import counted, duration
 from edgesim.report.tables import Tables
 
 DEEP = 4
@@ -28,9 +28,9 @@ class Alternative:
     axes: Mapping[str, Any]
     """Dotted path of each axis and its value."""
     summary: Mapping[str, Any] = field(default_factory=dict)
-    """Its summary; empty where it failed."""
+    """Its summary, of one that failed that of what it did; empty where there is none."""
     tables: Tables | None = None
-    """Its rows; None where it failed."""
+    """Its rows; None where there are none."""
     error: str = ""
     """Why it failed, or what cut it short."""
 
@@ -47,8 +47,18 @@ class Entry:
 
     @property
     def mean_s(self) -> float:
-        """Figure of merit, see `mean_s`."""
-        return mean_s(self.run.summary)
+        """Figure of merit, see `mean_s`; infinite for a run that failed, however far it came."""
+        return math.inf if self.failed else mean_s(self.run.summary)
+
+    @property
+    def failed(self) -> bool:
+        """It could not go on; one that was interrupted could have."""
+        return self.run.error not in ("", "interrupted")
+
+    @property
+    def done(self) -> str:
+        """How many iterations it finished, in words."""
+        return counted(int(self.run.summary.get("iterations") or 0), "iteration")
 
     @property
     def steady_s(self) -> float:

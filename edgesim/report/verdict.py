@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from edgesim.report.faults import CAUSES, costs, incomplete
-from edgesim.report.numbers import duration, figures, share
+from edgesim.report.numbers import counted, duration, figures, share
 from edgesim.report.ranking import DISTURBED, Alternative, Entry, Setting, mean_text, settings, stuck
 
 SHOWN = 3
@@ -27,7 +27,7 @@ def verdict(runs: Sequence[Alternative]) -> str:
     """
     groups = settings(runs)
     if not any(group.ranked for group in groups):
-        return "No alternative finished an iteration."
+        return _none(groups)
     if len(groups) == 1:
         return "; ".join([*_lead(groups[0]), *_why(groups[0])]) + "."
     lines = [f"At {group.heading}: {'; '.join(_lead(group))}." for group in groups[:LINES]]
@@ -40,16 +40,47 @@ def verdict(runs: Sequence[Alternative]) -> str:
     return "\n".join(lines)
 
 
+def _none(groups: Sequence[Setting]) -> str:
+    """Say of a comparison without any winner how far each of its runs came."""
+    failed = [entry for group in groups for entry in group.entries if entry.failed]
+    if not any(entry.run.summary.get("iterations") for entry in failed):
+        return f"No alternative finished an iteration{'; some failed' if failed else ''}."
+    came = [
+        f"{name} {how}" for name, how in _alike([(_named(entry, groups), _end(entry)) for entry in failed])
+    ]
+    rest = "" if len(failed) == sum(len(group.entries) for group in groups) else ", the others no iteration"
+    return f"No alternative reached its end: {', '.join(came)}{rest}."
+
+
+def _named(entry: Entry, groups: Sequence[Setting]) -> str:
+    return entry.name if len(groups) == 1 else entry.title
+
+
+def _end(entry: Entry) -> str:
+    return f"failed after {entry.done}"
+
+
+def _alike(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return pairs of names and what is said of them, those of whom the same is said together."""
+    found: dict[str, list[str]] = {}
+    for name, said in pairs:
+        found.setdefault(said, []).append(name)
+    return [(_and(names), said) for said, names in found.items()]
+
+
 def _lead(group: Setting) -> list[str]:
     ranked, winners = group.ranked, group.winners
     if not ranked:
-        return ["no iteration was finished"]
+        failed = [(entry.name, _end(entry)) for entry in group.entries if entry.failed]
+        return [f"{name} {said}" for name, said in _alike(failed)] or ["no iteration was finished"]
     best = ranked[0]
     time = f"{mean_text(best.run.summary)} an iteration{' on average' if _disturbed(group) else ''}"
     if len(ranked) == 1 and len(group.entries) == 1:
         lead = f"{best.name} takes {time}"
     elif len(ranked) == 1:
-        lead = f"only {best.name} finished an iteration: {time}"
+        came_far = any(entry.run.summary.get("iterations") for entry in group.entries if entry is not best)
+        what = "reached its end" if came_far else "finished an iteration"
+        lead = f"only {best.name} {what}: {time}"
     elif len(winners) == 1:
         lead = f"{best.name} wins with {time}"
     else:
@@ -64,8 +95,10 @@ def _unfinished(group: Setting, many: bool) -> list[str]:
     said = []
     for entry in group.entries:
         summary = entry.run.summary
-        if entry.run.error:
-            said.append(f"{entry.name} {'was interrupted' if entry.run.error == 'interrupted' else 'failed'}")
+        if entry.failed:
+            said.append(f"{entry.name} {_end(entry) if entry.run.summary else 'failed'}")
+        elif entry.run.error:
+            said.append(f"{entry.name} was interrupted")
         elif not math.isfinite(entry.mean_s) and many:
             said.append(f"{entry.name} finished no iteration")
         elif stuck(summary):
@@ -124,7 +157,9 @@ def _why(group: Setting) -> list[str]:
     named = [best, *beaten]
     bound = _bound(best)
     if not _disturbed(group):
-        return [*_schedules(best, beaten), *([f"its iteration is {bound}"] if bound else [])]
+        tied = len(group.winners) > 1
+        whose = f"the iteration of {best.name}" if tied else "its iteration"
+        return [*_schedules(best, beaten), *([f"{whose} is {bound}"] if bound else [])]
     steady = [entry.steady_s for entry in named]
     said, what = _counts(named) + _costs(named), "the steady iteration (median of the later half)"
     if max(steady) <= min(steady) * (1.0 + DISTURBED):
@@ -144,10 +179,13 @@ def _counts(entries: Sequence[Entry]) -> list[str]:
     said = []
     if len({count for _, count in done}) > 1:
         rest = _and([f"{name} {count}" for name, count in done[1:]])
-        said.append(f"{done[0][0]} completes {done[0][1]} iterations, {rest}")
+        said.append(f"{done[0][0]} completes {counted(done[0][1], 'iteration')}, {rest}")
     for entry, (name, count) in zip(entries, done, strict=True):
         if entry.run.tables and (lacking := incomplete(entry.run.tables, entry.run.summary)):
-            said.append(f"{lacking} of the {count} iterations of {name} lack a worker's gradients")
+            verb = "lacks" if lacking == 1 else "lack"
+            said.append(
+                f"{lacking} of the {counted(count, 'iteration')} of {name} {verb} a worker's gradients"
+            )
     return said
 
 
@@ -156,7 +194,7 @@ def _costs(entries: Sequence[Entry]) -> list[str]:
     faults, others = list[tuple[float, str]](), list[tuple[float, str]]()
     for entry in entries:
         if entry.run.tables and entry.disturbed:
-            found = costs(entry.run.tables, entry.run.summary)
+            found = costs(entry.run.tables, entry.run.summary)  # against iterations of the same workers
             rest = found.pop("", 0.0)
             lost, least = sum(found.values()), DISTURBED * entry.steady_s
             if lost >= least:

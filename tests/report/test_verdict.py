@@ -195,3 +195,44 @@ def test_the_window_is_all_of_short_runs_and_the_first_shared_fault_of_long_ones
         long.append((Tables.of(made), {"server": "s", "simulated_s": 100.0 * step}))
     assert window(long) == (18.0, 34.0)
     assert window([(Tables.of(Timeline()), {})]) is None
+
+
+def test_an_iteration_is_compared_with_those_of_the_same_workers():
+    """Iterations of a and b take 4 s; without b, gone at 20 s, 1 s; the one in which b goes takes 6 s."""
+    made = Timeline()
+    lengths = [4.0] * 5 + [6.0] + [1.0] * 6
+    end = 0.0
+    for index, length in enumerate(lengths):
+        end += length
+        for worker in ("a", "b") if index < 5 else ("a",):
+            made.transfers.append(
+                (worker, "s", Tag("push", "1", index, 1, 1), 8, 8, 8, 0.0, end - 1, end - 1, end, "up")
+            )
+    ends = [sum(lengths[: index + 1]) for index in range(len(lengths))]
+    marks = [(end, "s", "iteration", "") for end in ends] + [
+        (21.0, "b", "crash", ""),
+        (25.0, "b", "drop", ""),
+    ]
+    for mark in sorted(marks, key=lambda mark: mark[0]):
+        made.mark(*mark)
+    assert costs(Tables.of(made), {"server": "s"}) == {"crash": 5.0 / 12.0, "": 0.0}
+
+
+def broken(name, iterations):
+    summary = {"iterations": iterations, "iteration_s": {"mean": 1.0, "steady": 1.0}}
+    return Alternative(axes={"a": name}, summary=summary, error="SimulationError: gone")
+
+
+def test_who_failed_and_how_far_they_came():
+    assert verdict([broken("x", 1), broken("y", 1), broken("z", 2)]) == (
+        "No alternative reached its end: x and y failed after 1 iteration, z failed after 2 iterations."
+    )
+    assert verdict([run(4.0, a="w"), broken("x", 1)]) == (
+        "only w reached its end: 4 s an iteration; x failed after 1 iteration."
+    )
+
+
+def test_of_winners_that_tie_the_one_that_is_told_about_has_a_name():
+    assert verdict([run(4.0, ratio=1.5, a="x"), run(4.0, ratio=1.5, a="y")]) == (
+        "x and y tie at 4 s an iteration; the iteration of x is 1.50 times the lower bound."
+    )
