@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgesim.errors import EdgesimError, SimulationError
+from edgesim.errors import EdgesimError, ScenarioError, SimulationError
 
 if TYPE_CHECKING:
     from edgesim.result import Comparison, Result
@@ -170,7 +171,7 @@ def compare(
     scenario = _load(file, changes)
     folder = out or Path("runs") / f"{_slug(scenario.name)}-compare"
     chosen = _axes(axes) if axes else None
-    with _stoppable(), Progress(quiet=quiet) as progress:
+    with _stoppable(), _axes_named(), Progress(quiet=quiet) as progress:
         comparison = experiment.compare(scenario, chosen, out=folder, progress=progress, pictures=pictures)
     _show_comparison(comparison, folder)
 
@@ -269,7 +270,7 @@ def _load(file: Path, changes: list[str] | None) -> Scenario:
     stated = scenario.load(file)
     if not changes:
         return stated
-    return scenario.ensure(scenario.overrides(stated, dict(_pair(change) for change in changes)))
+    return scenario.ensure(scenario.overrides(stated, dict(_pair(change) for change in changes), "--set"))
 
 
 def _pair(change: str) -> tuple[str, Any]:
@@ -290,6 +291,18 @@ def _axes(axes: list[str]) -> dict[str, list[Any]]:
         whole = text if text.lstrip().startswith("[") else f"[{text}]"
         chosen[path.strip()] = list(_value(whole, f"--axis {axis}"))
     return chosen
+
+
+@contextmanager
+def _axes_named() -> Iterator[None]:
+    """Call what alternatives are given by as this command does."""
+    from edgesim.scenario.paths import AXIS
+
+    try:
+        yield
+    except ScenarioError as error:
+        named = [replace(found, file="--axis") if found.file == AXIS else found for found in error.problems]
+        raise ScenarioError(named) from None
 
 
 def _value(text: str, where: str) -> Any:

@@ -21,10 +21,13 @@ class Problem:
 
     >>> print(Problem(file="a.yaml", line=3, column=7, where="seed", message="not a whole number, got 'x'"))
     a.yaml:3:7 seed: not a whole number, got 'x'
+    >>> print(Problem(file="--set", line=0, column=0, where="seed", message="not a whole number, got 'x'"))
+    --set seed: not a whole number, got 'x'
     """
 
     file: str
-    """Path of the file as the user gave it; `<python>` for a scenario built in Python."""
+    """Path of the file as the user gave it; `<python>` for a scenario built in Python, `<override>`,
+    `<axis>`, `--set` or `--axis` for a value that was put in place of the file's."""
     line: int
     """1-based line; 0 where there is no text to point at."""
     column: int
@@ -35,7 +38,8 @@ class Problem:
     """What is wrong, the value, the remedy."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column} {self.where}: {self.message}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place} {self.where}: {self.message}"
 
 
 class ScenarioError(EdgesimError):

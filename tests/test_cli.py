@@ -72,6 +72,26 @@ def test_bad_input_exits_2_with_a_message(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["run", "FILE", "--set", "training.schedule=fastest"], "--set training.schedule: unknown value"),
+        (["run", "FILE", "--set", "stop.nowhere=1"], "--set stop.nowhere: unknown key"),
+        (["run", "FILE", "--set", "training.server=slow-9"], "--set training.server: there is no device"),
+        (["run", "FILE", "--set", "devices[fats].speed=1"], "--set devices[fats].speed: there is no 'fats'"),
+        (["check", "FILE", "--set", "devices[server].name=boss"], "FILE:18:11 training.server: there is no"),
+        (["compare", "FILE", "--axis", "training.schedule=ibatch,x"], "--axis training.schedule: unknown"),
+        (["compare", "FILE", "--axis", "training.server=fast,x"], "--axis training.server: there is no dev"),
+        (["check", "none.yaml"], "none.yaml (file): cannot be read"),
+    ],
+)
+def test_a_problem_is_told_where_its_value_was_given(
+    argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([part.replace("FILE", str(TINY)) for part in argv]) == 2
+    assert capsys.readouterr().err.startswith(said.replace("FILE", str(TINY)))
+
+
 def test_run_writes_its_directory_and_explains(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main(["run", str(TINY), "--out", str(out)]) == 0

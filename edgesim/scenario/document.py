@@ -33,16 +33,21 @@ class Document:
     keys: dict[Path_, Place] = field(default_factory=dict)
     pinned: tuple[Place, str] | None = None
     """Place and leading words of every problem, where the data were put together from elsewhere."""
+    given: dict[Path_, str] = field(default_factory=dict)
+    """What put other values at some paths than the file has, as it is told: `--set`."""
 
     def problem(self, path: Path_, message: str, *, key: bool = False) -> Problem:
         """Return a problem at a value, or at its key; at the nearest parent where there is no such value."""
-        lead = ""
+        file, lead = self.file, ""
+        given = [self.given[path[:length]] for length in range(len(path) + 1) if path[:length] in self.given]
         if self.pinned is not None:
             (line, column), lead = self.pinned
+        elif given:
+            file, line, column = given[-1], 0, 0
         else:
             line, column = self._place(path, key)
         return Problem(
-            file=self.file, line=line, column=column, where=lead + where(path, self.data), message=message
+            file=file, line=line, column=column, where=lead + where(path, self.data), message=message
         )
 
     def _place(self, path: Path_, key: bool) -> Place:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
 from edgesim.errors import Problem, ScenarioError
-from edgesim.scenario.document import Document, Path_, label
+from edgesim.scenario.document import Path_, label
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.model import Scenario
 
 _PART = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([^\[\]]*)\]")
+
+AXIS = "<axis>"
+"""Where a problem of an alternative is told to be, when it is not in a file."""
 
 
 class PathError(ValueError):
@@ -63,22 +67,24 @@ def override(scenario: Scenario, path: str, value: Any) -> Scenario:
     return overrides(scenario, {path: value})
 
 
-def overrides(scenario: Scenario, values: Mapping[str, Any]) -> Scenario:
+def overrides(scenario: Scenario, values: Mapping[str, Any], place: str = "<override>") -> Scenario:
     """Return the scenario with other values at several dotted paths, checked once all are in place.
 
-    Raises `ScenarioError` if a path leads nowhere or the outcome is no scenario in form.
+    Problems of these values are told at `place`, those of others where they stand in the file. Raises
+    `ScenarioError` if a path leads nowhere or the outcome is no scenario in form.
     """
-    data = scenario.to_data()
-    file, base = scenario.document.file, scenario.document.base
-    problems = []
-    for path, value in values.items():
+    data, old = scenario.to_data(), scenario.document
+    given, problems = dict(old.given), []
+    for dotted, value in values.items():
         try:
-            put(data, find(data, path), value)
+            path = find(data, dotted)
+            put(data, path, value)
+            given[path] = place
         except PathError as error:
-            problems.append(Problem(file=file, line=0, column=0, where=path, message=str(error)))
+            problems.append(Problem(file=place, line=0, column=0, where=dotted, message=str(error)))
     if problems:
         raise ScenarioError(problems)
-    return Scenario.of(Document(file=file, data=data, base=base))
+    return Scenario.of(replace(old, data=data, given=given))
 
 
 def put(data: Any, path: Path_, value: Any) -> None:
@@ -114,4 +120,4 @@ def variants(
     single = override(scenario, "compare", None) if scenario.compare is not None else scenario
     for values in product(*chosen.values()):
         point = dict(zip(chosen, values, strict=True))
-        yield point, overrides(single, point)
+        yield point, overrides(single, point, AXIS)

@@ -242,10 +242,10 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"name: x\nb: \xff\xfe")
     cases = {
-        tmp_path / "none.yaml": ":0:0 (file): cannot be read: No such file or directory; give the path",
-        tmp_path: ":0:0 (file): cannot be read: Is a directory; give the path",
+        tmp_path / "none.yaml": " (file): cannot be read: No such file or directory; give the path",
+        tmp_path: " (file): cannot be read: Is a directory; give the path",
         binary: ":2:4 (file): not text in UTF-8 (byte 0xff); save the file as UTF-8",
-        Path("nul\0byte"): ":0:0 (file): cannot be read: embedded null byte",
+        Path("nul\0byte"): " (file): cannot be read: embedded null byte",
     }
     for path, said in cases.items():
         with pytest.raises(ScenarioError) as caught:
@@ -269,5 +269,5 @@ def test_problems_of_a_scenario_built_in_python() -> None:
     with pytest.raises(ScenarioError) as caught:
         scenario.Scenario(name="x", workload={"model": "lenet"}, devices=[{"name": "pi", "memory": 4}])
     assert str(caught.value.problems[0]) == (
-        "<python>:0:0 devices[pi].memory: a bare number has no unit, got 4; write for example '4 MiB' or '4 GiB'"
+        "<python> devices[pi].memory: a bare number has no unit, got 4; write for example '4 MiB' or '4 GiB'"
     )
