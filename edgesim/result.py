@@ -71,8 +71,8 @@ class Result:
         return folder
 
     def save_pictures(self, path: str | Path) -> list[str]:
-        """Write `timeline.png` and `trace.json.gz` into a directory; return what failed, in words."""
-        from edgesim.report import storage
+        """Write `timeline.png` and `trace.json.gz` into a directory; return what failed or is cut short."""
+        from edgesim.report import perfetto, storage
 
         complaints = []
         for name, make in ((storage.FIGURE, self._png), (storage.TRACE, self._trace)):
@@ -80,6 +80,9 @@ class Result:
                 storage.write_atomic(Path(path) / name, make())
             except Exception as error:  # a picture must never cost the data of a run
                 complaints.append(f"{name} was not written: {type(error).__name__}: {error}")
+        if perfetto.truncated(self.tables):
+            most = f"the earliest {perfetto.SLICE_LIMIT:,} slices"
+            complaints.append(f"{storage.TRACE} holds {most}; the tables hold every row")
         return complaints
 
     @cached_property

@@ -22,6 +22,7 @@ ROWS = 12
 
 def show_run(result: Result, folder: Path) -> None:
     """Print the figures of a run, its devices and links, and what they mean."""
+    from edgesim.report import perfetto
     from edgesim.result import headline
 
     out, summary = console(), result.summary
@@ -30,6 +31,8 @@ def show_run(result: Result, folder: Path) -> None:
     out.print(_links(summary))
     out.print(result.explain(), markup=False)
     pictures = [name for name in ("timeline.png", "trace.json.gz") if (folder / name).exists()]
+    if pictures and perfetto.truncated(result.tables):
+        out.print(f"\ntrace.json.gz holds the earliest {perfetto.SLICE_LIMIT:,} slices; the tables hold all.")
     out.print(f"\nWritten to {folder}: {', '.join([*pictures, 'summary.json'])}, *.parquet", markup=False)
 
 
@@ -63,11 +66,19 @@ def _devices(summary: dict[str, Any]) -> Any:
 def _links(summary: dict[str, Any]) -> Any:
     found = sorted(summary["links"].items(), key=lambda item: -(item[1]["utilisation"] or 0.0))
     rows = [
-        [name, share(link["utilisation"]), amount(link["bytes"], "B"), amount(link["bandwidth_Bps"], "B/s")]
+        [name, share(link["utilisation"]), amount(link["bytes"], "B"), _bandwidth(link)]
         for name, link in found[:ROWS]
     ]
     title = "Links" if len(found) <= ROWS else f"Links (the {ROWS} fullest of {len(found)})"
     return grid(title, ["link", "utilisation", "carried", "bandwidth"], rows)
+
+
+def _bandwidth(link: dict[str, Any]) -> str:
+    """Return a link's bandwidth, the mean of one that varied."""
+    declared, mean = link["bandwidth_Bps"], link.get("mean_Bps")
+    if mean is None or declared is None or math.isclose(mean, declared, rel_tol=1e-3):
+        return amount(declared, "B/s")
+    return f"{amount(mean, 'B/s')} (mean)"
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:

@@ -165,10 +165,14 @@ def _one(
     progress: Progress,
     pictures: bool,
 ) -> Run:
+    kept = list[Result]()
     try:
-        result = simulate(variant, resolved, out=place, progress=progress, pictures=pictures)
+        result = simulate(
+            variant, resolved, out=place, progress=progress, pictures=pictures, failed=kept.append
+        )
     except EdgesimError as error:
-        return Run(axes=point, error=f"{type(error).__name__}: {error}")
+        partial = kept[-1] if kept else None
+        return Run(axes=point, error=f"{type(error).__name__}: {error}", partial=partial)
     return Run(axes=point, result=result)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,13 +33,19 @@ TOLD_S = 0.1
 
 
 def simulate(
-    scenario: Scenario, workloads: Workloads, *, out: Path | None, progress: Progress, pictures: bool = True
+    scenario: Scenario,
+    workloads: Workloads,
+    *,
+    out: Path | None,
+    progress: Progress,
+    pictures: bool = True,
+    failed: Callable[[Result], object] = lambda result: None,
 ) -> Result:
     """Run a checked scenario and return what happened; with `out` its rows stream into that directory.
 
     Raises `ScenarioError` or `ProfileError` before anything is written; later, when everything that happened
     has been written, `SimulationError` if the run cannot go on and `Interrupted` on Ctrl-C. A second Ctrl-C
-    raises `StoppedAtOnce`.
+    raises `StoppedAtOnce`. `failed` is given what there is of a run that cannot go on.
     """
     workload = workloads.workload(scenario)
     run = _Run(scenario, workload, out, pictures)
@@ -51,7 +59,7 @@ def simulate(
         except KeyboardInterrupt:
             raise Interrupted(run.keep("interrupted"), out) from None
         except EdgesimError as error:
-            run.keep(str(error))
+            failed(run.keep(str(error)))
             raise
         progress("writing", 1.0)
         return run.finish(stop)
@@ -79,7 +87,14 @@ class _Run:
         if self.out is None:
             return
         places.for_run(self.out)
-        known = {"scenario": self.scenario.name, "seed": self.scenario.seed, "simulated_s": 0.0}
+        declared = {name: link.bandwidth_Bps for name, link in self.cluster.links.items()}
+        links = {name: {"bandwidth_Bps": rate} for name, rate in declared.items() if rate < math.inf}
+        known = {
+            "scenario": self.scenario.name,
+            "seed": self.scenario.seed,
+            "simulated_s": 0.0,
+            "links": links,
+        }
         self.directory = RunDirectory(self.out, self.timeline, scenario=self.text, known=known)
         if self.scenario.workload.profile is None:
             workload_file.save(self.workload, self.out / PROFILE)

@@ -57,7 +57,7 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
             for name, device in cluster.devices.items()
         },
         "links": {
-            name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps)
+            name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps, facts.simulated_s)
             for name, link in cluster.links.items()
         },
         "assumed": assumed(cluster.devices.values(), facts.assumed),
@@ -115,13 +115,14 @@ def energy(device: Device, busy_s: float, up_s: float) -> float | None:
     return device.busy_W * busy_s + device.idle_W * max(up_s - busy_s, 0.0)
 
 
-def link_summary(facts: LinkFacts, bandwidth_Bps: float) -> dict[str, float | None]:
-    """Return the summary of one link: utilisation, bytes carried, and its declared bandwidth."""
+def link_summary(facts: LinkFacts, bandwidth_Bps: float, simulated_s: float) -> dict[str, float | None]:
+    """Return the summary of one link: utilisation, bytes carried, bandwidth as declared and on average."""
     known = 0.0 < facts.capacity_bytes < math.inf
     return {
         "utilisation": facts.carried_bytes / facts.capacity_bytes if known else None,
         "bytes": facts.carried_bytes,
         "bandwidth_Bps": bandwidth_Bps if math.isfinite(bandwidth_Bps) else None,
+        "mean_Bps": facts.capacity_bytes / simulated_s if known and simulated_s > 0.0 else None,
     }
 
 

@@ -44,6 +44,11 @@ def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = N
     return gzip.compress((head + ",\n".join(events) + "\n]}\n").encode(), compresslevel=3, mtime=0)
 
 
+def truncated(tables: Tables) -> bool:
+    """Return whether a trace leaves out rows, because there are more than Perfetto opens."""
+    return int(tables.spans.num_rows) + 2 * tables.transfers.num_rows > SLICE_LIMIT
+
+
 def _earliest(tables: Tables) -> tuple[Tables, str]:
     """Return the rows of the earliest slices, as many as a trace holds, and a note if some are left out."""
     import numpy as np

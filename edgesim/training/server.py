@@ -78,7 +78,7 @@ class Server:
             if self.device.gone:
                 raise SimulationError(
                     f"the parameter server {self.name} crashed for good at {self.sim.now:.6g} s, after "
-                    f"{len(self.history)} iterations: without it nothing can go on; give its crash an end"
+                    f"{self._done()}: without it nothing can go on; give its crash an end"
                 )
             yield self.device.next_return()
             self._hold_memory()
@@ -124,7 +124,10 @@ class Server:
     def _all_gone(self) -> str:
         shown = [f"{name} {why}" for name, why in list(self.gone.items())[:10]]
         more = f"; and {len(self.gone) - 10} more" if len(self.gone) > 10 else ""
-        return f"no worker is left after {len(self.history)} iterations: {'; '.join(shown)}{more}"
+        return f"no worker is left after {self._done()}: {'; '.join(shown)}{more}"
+
+    def _done(self) -> str:
+        return f"{len(self.history)} iteration{'' if len(self.history) == 1 else 's'}"
 
     def _open(self, workers: list[str]) -> Round:
         self.round = Round(self.sim.env, len(self.history), workers, self.layers)
