@@ -92,7 +92,7 @@ def test_a_crash_for_good_while_down_is_noticed(toy, policy):
 
 @pytest.mark.parametrize("policy", ["wait", "drop", "resume"])
 def test_without_workers_the_run_ends_and_says_why(toy, policy):
-    with pytest.raises(SimulationError, match=r"no worker is left after 1 iterations: pi-2 .*pi-1 crashed"):
+    with pytest.raises(SimulationError, match=r"no worker is left after 1 iteration: pi-2 .*pi-1 crashed"):
         toy(crash(5.0, device="pi-2"), crash(6.0), on_crash=policy, iterations=3)
 
 
