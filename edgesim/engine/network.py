@@ -63,7 +63,8 @@ class Network:
         self.links: dict[str, LinkState] = {}
         self._share = FairShare()
         self._routes: dict[tuple[str, str], Route] = {}
-        self._chunked = any(link.sharing == "fifo" for link in cluster.links.values())
+        self.chunked = any(link.sharing == "fifo" for link in cluster.links.values())
+        """True: messages go in chunks through queues, since some link is first-in-first-out."""
         self._fifo = FifoCarrier(clock, self._arrive)
         self._streams: dict[tuple[str, str], Stream] = {}
         self._waiting: dict[Flow, None] = {}
@@ -144,8 +145,8 @@ class Network:
             occupancy_s=occupancy,
             path=self._share.path([link.pipe for link in links]),
             first=self._share.path([links[0].pipe]) if occupancy > 0.0 else NOWHERE,
-            chunked=self._chunked,
-            plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not self._chunked,
+            chunked=self.chunked,
+            plain=bool(links) and latency == 0.0 and occupancy == 0.0 and not self.chunked,
         )
         for link in links:
             link.routes.append(route)

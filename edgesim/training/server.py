@@ -48,8 +48,7 @@ class Server:
         """Every worker, those gone for good included; filled before the run."""
         self.gone: dict[str, str] = {}
         """Workers that will not come back, and why."""
-        self.opening: Event = sim.env.event()
-        """Fires with the next `Round` when it opens."""
+        self._openings: dict[str, Event] = {}
         self.round: Round | None = None
         self.history: list[tuple[str, ...]] = []
         """Who contributed to each finished iteration, in order of arrival."""
@@ -131,9 +130,20 @@ class Server:
 
     def _open(self, workers: list[str]) -> Round:
         self.round = Round(self.sim.env, len(self.history), workers, self.layers)
-        opening, self.opening = self.opening, self.sim.env.event()
-        opening.succeed(self.round)
+        openings, self._openings = self._openings, {}
+        for worker in self.workers:
+            if worker.name in openings:
+                openings[worker.name].succeed(self.round)
         return self.round
+
+    def next_round(self, worker: str) -> Event:
+        """Return the event that fires with the next `Round`; workers begin it in their declared order.
+
+        In queues the order matters: every iteration is to be like the first.
+        """
+        if worker not in self._openings:
+            self._openings[worker] = self.sim.env.event()
+        return self._openings[worker]
 
     def _update(self, index: int) -> Process:
         """Apply the summed gradients; once more if the server crashes over it."""

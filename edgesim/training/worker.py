@@ -85,7 +85,7 @@ class Worker:
     def live(self) -> Process:
         """Take part in every iteration that counts on this worker, until it is gone for good."""
         while self.name not in self.server.gone:
-            current = yield self.server.opening
+            current = yield self.server.next_round(self.name)
             if self.name in current.waiting:
                 yield from self._take_part(current)
 
