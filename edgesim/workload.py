@@ -6,6 +6,7 @@ Sizes and times are for one whole batch unless a field says otherwise.
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -87,6 +88,24 @@ class Workload:
         """Memory of plain training: parameters, gradients, activations of one batch and its input, in B."""
         activations = sum(layer.activation_bytes for layer in self.layers)
         return 2 * self.parameter_bytes + activations + self.input_bytes
+
+    def __repr__(self) -> str:
+        shape = "x".join(str(size) for size in self.input_shape)
+        return (
+            f"<Workload {self.model}: {len(self.layers)} layers, batches of {self.batch_size} x {shape}, "
+            f"{self.dtype}, {self.step_s:.4g} s a step>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = workload_table(self)
+        head = "".join(f"<th>{name}</th>" for name in rows[0]) if rows else ""
+        body = "".join(f"<tr>{''.join(map(_html_cell, row.values()))}</tr>" for row in rows)
+        return f"<div><p>{html.escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table></div>"
+
+
+def _html_cell(value: str | int | float) -> str:
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"<td>{html.escape(text)}</td>"
 
 
 def workload_table(workload: Workload) -> list[dict[str, str | int | float]]:

@@ -238,6 +238,21 @@ def test_profile_shows_and_saves_what_it_measured(
     assert [layer["parameters"] for layer in document["layers"]] == [156, 2416, 30840, 10164, 850]
 
 
+def test_a_model_is_found_in_the_current_directory(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import torch\n\n\ndef net():\n    return torch.nn.Linear(4, 2)\n")
+    program = "import sys; sys.path[:1] = []; from edgesim.__main__ import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "profile", "mine:net", "--input", "4", "--batch-size", "2", "-q"],
+        cwd=tmp_path,
+        env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "mine:net, batches of 2 x 4" in done.stdout
+
+
 def test_schema_is_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["schema"]) == 0
     printed = capsys.readouterr().out

@@ -110,6 +110,39 @@ def test_compare_needs_something_to_compare() -> None:
         edgesim.compare(TINY, {"seed": []})
 
 
+def test_what_is_no_scenario_and_no_axis_is_bad_input() -> None:
+    with pytest.raises(EdgesimError, match=r"got a dict; make one of it: edgesim\.Scenario"):
+        edgesim.run({"name": "x"})  # type: ignore[arg-type]
+    with pytest.raises(EdgesimError, match="got a int; see"):
+        edgesim.compare(7)  # type: ignore[arg-type]
+    with pytest.raises(EdgesimError, match=r"must be a list, got 'ibatch'; write"):
+        edgesim.compare(TINY, {"training.schedule": "ibatch"})
+    with pytest.raises(EdgesimError, match="axes must be a mapping"):
+        edgesim.compare(TINY, ["training.schedule"])  # type: ignore[arg-type]
+
+
+def test_a_workload_shows_itself() -> None:
+    workload = workload_file.load(TINY.parent / "two-layers.json")
+    assert repr(workload).startswith("<Workload two-layers: 2 layers, batches of ")
+    assert len(repr(workload)) < 120
+    assert workload._repr_html_().count("<tr>") == 3
+
+
+def test_a_model_of_the_users_own_needs_the_shape_of_its_input() -> None:
+    with pytest.raises(ProfileError, match=r"--input 3,32,32.*`workload\.input"):
+        edgesim.profile("somewhere:net")
+    with pytest.raises(ProfileError, match=r"workload\.input"):
+        edgesim.run(TINY, workload={"model": "somewhere:net"})
+
+
+def test_only_the_directory_of_a_live_run_is_replayed(tmp_path: Path) -> None:
+    workload = {"model": "lenet", "timing": "live"}
+    with pytest.raises(ProfileError, match="holds no run with `timing: live`"):
+        edgesim.run(TINY, replay=tmp_path, workload=workload)
+    with pytest.raises(ProfileError, match="is not there"):
+        edgesim.run(TINY, replay=tmp_path / "x", workload=workload)
+
+
 def test_compare_checks_every_alternative_before_it_runs_one(tmp_path: Path) -> None:
     with pytest.raises(ScenarioError, match="did you mean"):
         edgesim.compare(TINY, {"training.schedule": ["sequential", "dynacom"]}, out=tmp_path / "out")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,7 @@ def compare(
     a `Run` with its error. Raises `ScenarioError` if any alternative is no scenario, before one is run.
     """
     stated = _stated(scenario, overrides)
-    chosen = axes if axes is not None else stated.compare
-    if not chosen:
-        raise EdgesimError(
-            f"{stated.name}: nothing to compare; add `compare: {{training.schedule: [sequential, dynacomm]}}`"
-        )
+    chosen = _axes(stated, axes)
     points = [(point, language.ensure(variant)) for point, variant in language.variants(stated, chosen)]
     if not points:
         raise EdgesimError(f"{stated.name}: nothing to compare; an axis has no values")
@@ -176,7 +172,35 @@ def _one(
     return Run(axes=point, result=result)
 
 
-def _stated(scenario: Scenario | str | Path, overrides: Mapping[str, Any]) -> Scenario:
+def _axes(stated: Scenario, axes: Any) -> Mapping[str, Sequence[Any]]:
+    """Return what is compared: `axes`, or the scenario's own. Raises `EdgesimError` if that is nothing."""
+    chosen = axes if axes is not None else stated.compare
+    if not chosen:
+        raise EdgesimError(
+            f"{stated.name}: nothing to compare; give axes (--axis training.schedule=sequential,dynacomm), "
+            "or add `compare: {training.schedule: [sequential, dynacomm]}` to the scenario"
+        )
+    if not isinstance(chosen, Mapping):
+        raise EdgesimError(
+            f"axes must be a mapping of paths to lists of values, got {chosen!r}; "
+            "write for example {'training.schedule': ['sequential', 'dynacomm']}"
+        )
+    for path, values in chosen.items():
+        if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+            raise EdgesimError(
+                f"axis {path!r}: its values must be a list, got {values!r}; write {{{path!r}: [{values!r}]}}"
+            )
+    return chosen
+
+
+def _stated(scenario: Any, overrides: Mapping[str, Any]) -> Scenario:
+    if not isinstance(scenario, Scenario | str | Path):
+        remedy = "make one of it: edgesim.Scenario(**values)"
+        if not isinstance(scenario, Mapping):
+            remedy = "see edgesim.load and edgesim.Scenario"
+        raise EdgesimError(
+            f"a scenario, or the path of its file, is due, got a {type(scenario).__name__}; {remedy}"
+        )
     stated = scenario if isinstance(scenario, Scenario) else language.load(scenario)
     if overrides:
         stated = language.overrides(

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from edgesim import workload_file
+from edgesim import catalogue, workload_file
 from edgesim.errors import ProfileError
 from edgesim.scenario import Scenario
 from edgesim.workload import LayerTimer, ProfileTimer, Workload
@@ -51,7 +51,7 @@ class Workloads:
         if self._replay is not None:
             if asked.resolved_timing != "live":
                 raise ProfileError("workload.timing: only a scenario with `timing: live` can be replayed")
-            return workload_file.load(self._replay / PROFILE)
+            return _recorded(self._replay)
         if asked.profile is not None:
             file = scenario.resolve(asked.profile)
             return self._once(("file", str(file)), lambda: workload_file.load(file))
@@ -81,6 +81,16 @@ class Workloads:
         return self._known[key]
 
 
+def _recorded(folder: Path) -> Workload:
+    """Return the layers of a run to be replayed. Raises `ProfileError` if it is no live run."""
+    if not ((folder / PROFILE).is_file() and (folder / RECORDING).is_file()):
+        there = "holds no run with `timing: live`" if folder.is_dir() else "is not there"
+        raise ProfileError(
+            f"{folder} {there} ({PROFILE} and {RECORDING}); give the directory of a run with `timing: live`"
+        )
+    return workload_file.load(folder / PROFILE)
+
+
 def profile(
     model: Any,
     input_shape: tuple[int, ...] | None,
@@ -91,6 +101,7 @@ def profile(
     progress: Progress = silent,
 ) -> Workload:
     """Return a model's layers, each timed on this host now. Raises `ProfileError`."""
+    _check_shape(model, input_shape)
     progress("loading PyTorch")
     from edgesim import learning
 
@@ -106,11 +117,20 @@ def _measured(
     model: str, input_shape: tuple[int, ...] | None, batch_size: int, dtype: str, *, progress: Progress
 ) -> Workload:
     """Return a model's layers, timed on this host now or, if nothing has changed since, before."""
+    _check_shape(model, input_shape)
     progress("loading PyTorch")
     from edgesim import learning
 
     effort, told = learning.Effort(budget_s=BUDGET_S), _told(model, progress)
     return learning.workload_for(model, input_shape, batch_size, dtype, progress=told, effort=effort)
+
+
+def _check_shape(model: Any, input_shape: tuple[int, ...] | None) -> None:
+    if isinstance(model, str) and catalogue.is_import_path(model) and input_shape is None:
+        raise ProfileError(
+            f"{model}: say what one sample is shaped like, for example --input 3,32,32, "
+            "input_shape=(3, 32, 32) in Python, or `workload.input: [3, 32, 32]` in a scenario"
+        )
 
 
 def _told(model: Any, progress: Progress) -> Callable[[int, int, float], None]:

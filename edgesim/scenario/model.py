@@ -36,13 +36,13 @@ class Scenario(Section):
     """
 
     version: Annotated[int, *whole(1, 1)] = Field(default=1, examples=[1])
-    """Version of the scenario language: 1."""
+    """Version of the scenario language: 1, also without it."""
     name: Text = Field(examples=["quickstart"])
     """What the scenario is called in tables and figures."""
     description: Prose | None = None
     """What it is about, in a sentence or two."""
     seed: Annotated[int, *whole(0, 2**63 - 1)] = Field(default=0, examples=[1])
-    """Seed of everything random; the same seed gives the same run."""
+    """Seed of everything random; the same seed gives the same run; 0 without it."""
     workload: Workload = Field(examples=[{"model": "lenet", "batch_size": 32}])
     """What is trained, and where the times of its layers come from."""
     devices: tuple[Device, ...] = Field(
@@ -54,7 +54,7 @@ class Scenario(Section):
     training: Training = Field(examples=[{"method": "parameter-server", "server": "server"}])
     """How it is trained."""
     events: tuple[Event, ...] = Field(default=(), max_length=10**6)
-    """What happens to devices and links, at given times or at random."""
+    """What happens to devices and links, at given times or at random; nothing without it."""
     stop: Stop = Field(examples=[{"iterations": 50}])
     """When the run ends."""
     compare: dict[Text, tuple[Any, ...]] | None = Field(

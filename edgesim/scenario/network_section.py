@@ -25,9 +25,10 @@ class LinkSettings(Section):
     bandwidth: AnyBandwidth | None = Field(default=None, examples=["50 Mbit/s"])
     """Capacity: one figure for each direction, `{up: ..., down: ...}`, or over time."""
     latency: Seconds | None = Field(default=None, examples=["5 ms"])
-    """Propagation delay of each link; a route of two links has both."""
+    """Propagation delay of each link, a route of two links has both; 0 s where neither the link nor the
+    network has one."""
     startup: Startup | None = Field(default=None, examples=[{"occupancy": "1 ms", "latency": "2 ms"}])
-    """Start-up cost of a message."""
+    """Start-up cost of a message; none where neither the link nor the network has one."""
     sharing: Literal["fair", "fifo"] | None = None
     """`fair`: flows share a link max-min fairly (the default); `fifo`: chunk by chunk in order of arrival.
     With one `fifo` link every message of the network goes in chunks, and fair links serve them in turn."""
@@ -37,7 +38,8 @@ class AccessLink(LinkSettings):
     """Settings of one device's own link, where they differ from the network's."""
 
     duplex: Literal["full", "half"] | None = None
-    """`full`: links `<device>.up` and `<device>.down`; `half`: one link `<device>` for both directions."""
+    """`full`: links `<device>.up` and `<device>.down`; `half`: one link `<device>` for both directions.
+    Without it as the network."""
 
 
 class NamedLink(LinkSettings):
@@ -55,7 +57,7 @@ class NamedLink(LinkSettings):
     """Instead of `from` and `to`: the nodes on one shared medium; each reaches each other in one hop."""
     duplex: Literal["full", "half", "one-way"] | None = None
     """`full`: links `<name>.up` (from, to) and `<name>.down` (to, from); `half`: one link `<name>` that both
-    directions share; `one-way`: one link `<name>` (from, to)."""
+    directions share; `one-way`: one link `<name>` (from, to). Without it as the network."""
 
 
 class Network(LinkSettings):
@@ -70,7 +72,7 @@ class Network(LinkSettings):
     """`full`: a link for each direction (the default); `half`: one link for both directions; `shared`: one
     link for all, called `shared` (`wifi` is always so)."""
     center: Name | None = Field(default=None, examples=["server"])
-    """Device in the middle of a star, instead of a switch."""
+    """Device in the middle of a star; without it a switch."""
     access_point: Name | None = Field(default=None, examples=["server"])
     """Device that is wired to the access point of wifi, so that what it sends or receives crosses the medium
     once: the training server, which is there without saying."""
