@@ -53,7 +53,7 @@ class Dimension:
     table: dict[str, Fraction]
     """Factor of each common unit to the unit inside the program."""
     written: tuple[str, ...]
-    """Units in which a value may be written back, largest first."""
+    """Units in which a value may be written back, the preferred first."""
     least: float
     """Smallest value above 0 that a scenario may hold: below it lies a slip of the unit, not a device."""
     most: float
@@ -83,7 +83,7 @@ BANDWIDTH = Dimension(
     unit="B/s",
     examples=("50 Mbit/s", "1 Gbit/s", "25.6 GB/s"),
     table=_RATE,
-    written=("GB/s", "Gbit/s", "MB/s", "Mbit/s", "kB/s", "kbit/s", "B/s", "bit/s"),
+    written=("Gbit/s", "Mbit/s", "GB/s", "kbit/s", "MB/s", "kB/s", "bit/s", "B/s"),
     least=1e-3,
     most=1e15,
 )
@@ -184,19 +184,26 @@ def parse(text: object, dimension: Dimension) -> float:
 
 
 def show(value: float, dimension: Dimension) -> str:
-    """Return a value with the unit that makes it shortest; `parse` gives the same float back.
+    """Return a value as a user would write it; `parse` gives the same float back.
 
-    >>> show(6.25e6, BANDWIDTH), show(4294967296.0, DATA), show(0.005, TIME)
-    ('50 Mbit/s', '4 GiB', '5 ms')
+    With the first unit that makes it a short number of at least 1, else the unit that makes it shortest.
+
+    >>> show(6.25e6, BANDWIDTH), show(25e6, BANDWIDTH), show(4294967296.0, DATA), show(0.005, TIME)
+    ('50 Mbit/s', '200 Mbit/s', '4 GiB', '5 ms')
     """
     exact = Fraction(repr(float(value)))
     written = ((unit, _decimal(exact / dimension.table[unit])) for unit in dimension.written)
     usable = [
-        (len(number), rank, f"{number} {unit}")
+        (
+            len(number) > 4 or number.startswith("0."),
+            len(number) > 4 and len(number),
+            rank,
+            f"{number} {unit}",
+        )
         for rank, (unit, number) in enumerate(written)
         if number is not None and not (unit in _CLOCK and ("." in number or number == "0"))
     ]
-    best = min(usable)[2] if usable else ""
+    best = min(usable)[3] if usable else ""
     plain = f"{float(value)!r} {dimension.unit}"
     return best if best and len(best) <= len(plain) + 2 else plain
 
