@@ -47,15 +47,15 @@ def draw_bars(axes: Axes, groups: Sequence[Setting]) -> list[Any]:
     """
     headings, bars, height = places(groups)
     entries = [entry for group in groups for entry in group.entries]
-    longest = max((one.mean_s for one in entries if math.isfinite(one.mean_s)), default=0.0) or 1.0
-    length_s, unit = time_unit(longest)
     unlike = any(entry.disturbed for entry in entries)
+    longest = max((_reach_s(one, unlike) for one in entries), default=0.0) or 1.0
+    length_s, unit = time_unit(longest)
     counts = len({entry.run.summary.get("iterations") for entry in entries}) > 1
     bounded = False
     for place, entry in zip(bars, entries, strict=True):
         won = any(entry is one for group in groups for one in group.winners)
         bounded |= _bar(axes, place, entry, length_s, BEST if won else OTHER, unlike)
-        value = entry.mean_s if math.isfinite(entry.mean_s) else 0.0
+        value = _reach_s(entry, unlike)
         beside: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(_text(entry, unlike, counts), (value / length_s, place), fontsize=8, **beside)
     for place, group in zip(headings, groups, strict=False):
@@ -68,13 +68,26 @@ def draw_bars(axes: Axes, groups: Sequence[Setting]) -> list[Any]:
     axes.set_ylim(height, 0.0)
     axes.set_xlim(0.0, (1.45 if unlike else 1.2) * longest / length_s)
     _time_axis(axes, unit)
+    if not any(math.isfinite(entry.mean_s) for entry in entries):
+        axes.get_xaxis().set_visible(False)
+        axes.spines["bottom"].set_visible(False)
+        return []
     return _handles(bounded, unlike)
+
+
+def _reach_s(entry: Entry, unlike: bool) -> float:
+    """Return how far a bar and its marks reach, in s; its label comes after them."""
+    if not math.isfinite(entry.mean_s):
+        return 0.0
+    bound = (entry.run.summary.get("bounds") or {}).get("iteration_s") or 0.0
+    return max(entry.mean_s, bound, entry.steady_s if unlike and math.isfinite(entry.steady_s) else 0.0)
 
 
 def _bar(axes: Axes, place: float, entry: Entry, length_s: float, colour: str, unlike: bool) -> bool:
     """Draw one bar and its marks; return whether it has a lower bound."""
-    value = entry.mean_s if math.isfinite(entry.mean_s) else 0.0
-    axes.barh(place, value / length_s, height=0.7, color=colour, lw=0)
+    if not math.isfinite(entry.mean_s):
+        return False
+    axes.barh(place, entry.mean_s / length_s, height=0.7, color=colour, lw=0)
     bound = (entry.run.summary.get("bounds") or {}).get("iteration_s")
     if bound:
         axes.plot([bound / length_s] * 2, [place - 0.42, place + 0.42], color="black", lw=2.0)
@@ -92,7 +105,8 @@ def _text(entry: Entry, unlike: bool, counts: bool) -> str:
     """Return the figures beside a bar."""
     summary = entry.run.summary
     if not math.isfinite(entry.mean_s):
-        return "failed" if entry.run.error else "no iteration"
+        done = f"failed after {entry.done}" if entry.run.summary else "failed"
+        return done if entry.failed else "no iteration"
     ratio = (summary.get("bounds") or {}).get("ratio")
     notes = [f"steady {duration(entry.steady_s)}"] if unlike else []
     notes += [f"{ratio:.2f} x bound"] if ratio else []
@@ -118,5 +132,5 @@ def _handles(bounded: bool, unlike: bool) -> list[Any]:
     if unlike:
         handles.append(Line2D([], [], label="steady: median of the later half", **_DIAMOND))
     if bounded:
-        handles.append(Line2D([], [], color="black", lw=2.0, label="lower bound of an undisturbed iteration"))
+        handles.append(Line2D([], [], color="black", lw=2.0, label="lower bound of the steady iteration"))
     return handles

@@ -27,7 +27,7 @@ BAR, UNIT, GAP = 0.32, 0.2, 0.42
 TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
 SMALL: dict[str, Any] = {
-    "loc": "upper left", "ncols": 10, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
+    "loc": "upper left", "ncols": 12, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
 }  # fmt: skip
 """Look of the legends."""
 
@@ -66,7 +66,7 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
     left = 0.4 + 0.085 * longest([*_names(groups), *devices])
     handles = draw_bars(_axes(picture, left, TOP, bars), groups)
-    if runs:
+    if handles:
         picture.legend(handles=handles, bbox_to_anchor=(left / width, 1 - 0.45 / height), **SMALL)
     found = _timelines(picture, left, TOP + bars + MIDDLE, panels, layouts)
     if found:
@@ -126,6 +126,8 @@ def _chosen(groups: Sequence[Setting]) -> list[Entry]:
     more than four, the two best and the two worst.
     """
     shown = [group for group in groups if group.ranked]
+    if not shown:  # all failed: what they did until then
+        return [entry for group in groups for entry in group.entries if entry.run.tables is not None][:PANELS]
     if len(shown) > PANELS // 2:
         shown = [max(shown, key=lambda group: group.spread)]
     kept: list[Entry] = []

@@ -5,6 +5,7 @@ Shapes: B bars.
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 import numpy as np
@@ -18,9 +19,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.numbers import duration, time_unit
-from edgesim.report.palette import OTHER_SIGN, SIGNS, colours, text_colour
+from edgesim.report.palette import OTHER_SIGN, SIGNS, STRETCHES, colours, text_colour
 from edgesim.report.tables import Tables
-from edgesim.report.view import QUIET_MARKS, Group, Layout, Window, downtimes
+from edgesim.report.view import QUIET_MARKS, Group, Layout, Window, troubles
 
 LABEL_LIMIT = 3000
 """Most labels drawn; the widest bars get theirs."""
@@ -112,12 +113,16 @@ def _iteration_lines(axes: Axes, tables: Tables, window: Window, server: str | N
     inside = [(index, end) for index, end in enumerate(ends) if window.start_s <= end <= window.end_s]
     if len(inside) > 60:
         return
+    ruler, taken = _ruler(axes), 0.0
     for index, end in inside:
         axes.axvline(end, color="#999999", lw=0.8, ls=(0, (3, 3)), zorder=1)
         before = ends[index - 1] if index else 0.0
         share = (end - max(before, window.start_s)) / (window.end_s - window.start_s)
-        if share * _width(axes) > 60:
-            text = f"iteration {index + 1}: {duration(end - before)}"
+        text = f"iteration {index + 1}: {duration(end - before)}"
+        right = (end - window.start_s) / (window.end_s - window.start_s) * _width(axes)
+        wide = ruler.width(text, 7.0) + 8.0
+        if 0.6 * wide <= share * _width(axes) and right - wide >= taken:
+            taken = right
             axes.annotate(
                 text, (end, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
                 textcoords="offset points", ha="right", va="bottom", fontsize=7, color="#666666",
@@ -139,7 +144,10 @@ def _draw_bars(axes: Axes, layout: Layout, window: Window, palette: dict[str, st
         _rectangles(axes, *thin, palette[kind], edge=0.0)
     cut = layout.lost_B
     if cut.any():
-        bars = (layout.start_B[cut], layout.end_B[cut], layout.top_B[cut], layout.bottom_B[cut])
+        end_B = np.maximum(
+            layout.end_B[cut], layout.start_B[cut] + 4.0 * pixel
+        )  # seen even if nothing was sent
+        bars = (layout.start_B[cut], end_B, layout.top_B[cut], layout.bottom_B[cut])
         _rectangles(axes, *bars, "none", edge=0.6, hatch="xxxx")
     return bool(cut.any())
 
@@ -168,8 +176,6 @@ def _rectangles(
 
 def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, str]) -> None:
     """Write labels into the bars they fit in, by their measured width."""
-    canvas = axes.get_figure(root=True).canvas  # type: ignore[union-attr]
-    assert isinstance(canvas, FigureCanvasAgg)
     points = _points_a_unit(axes, layout)
     size_B = np.floor(np.minimum(8.0, 0.7 * points * (layout.bottom_B - layout.top_B)) * 2.0) / 2.0
     scale = _width(axes) / (window.end_s - window.start_s)
@@ -177,7 +183,7 @@ def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, 
     right = np.minimum(layout.end_B, window.end_s)
     room_B = (right - left) * scale
     fits: list[tuple[float, int]] = []
-    ruler = _Ruler(cast(Any, canvas).get_renderer())
+    ruler = _ruler(axes)
     for bar in np.flatnonzero((size_B >= SMALLEST) & (room_B >= 6.0)).tolist():
         text = layout.labels[int(layout.label_B[bar])]
         size = ruler.fit(text, float(size_B[bar]), float(room_B[bar]) - 3.0)
@@ -191,6 +197,12 @@ def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, 
             layout.labels[int(layout.label_B[bar])], fontsize=float(size_B[bar]), color=text_colour(colour),
             ha="center", va="center_baseline", zorder=5, clip_on=True,
         )  # fmt: skip
+
+
+def _ruler(axes: Axes) -> _Ruler:
+    canvas = axes.get_figure(root=True).canvas  # type: ignore[union-attr]
+    assert isinstance(canvas, FigureCanvasAgg)
+    return _Ruler(cast(Any, canvas).get_renderer())
 
 
 class _Ruler:
@@ -217,29 +229,51 @@ class _Ruler:
 
 
 def _draw_faults(axes: Axes, tables: Tables, layout: Layout, window: Window) -> list[Any]:
-    """Hatch what was down and put a triangle at every mark; return the handles of what was drawn."""
+    """Hatch what was down, slowed, cut or changed and put a triangle at every mark; return the handles."""
     groups = {group.device: group for group in layout.groups}
     handles: dict[str, Any] = {}
-    for device, start, end in downtimes(tables, window.end_s):
-        if (group := groups.get(device)) and end > window.start_s and start < window.end_s:
-            look: dict[str, Any] = {"facecolor": "#dddddd", "edgecolor": "#888888", "hatch": "////"}
-            corner, height = (start, group.top), group.bottom - group.top
-            axes.add_patch(Rectangle(corner, end - start, height, lw=0.5, zorder=2, **look))
-            handles["down"] = Patch(label="down", **look)
+    for subject, kind, start, end in troubles(tables, window.end_s):
+        if end <= window.start_s or start >= window.end_s or not (rows := _rows(subject, kind, groups)):
+            continue
+        name, face, lines, hatch = STRETCHES[kind]
+        look: dict[str, Any] = {"facecolor": face, "edgecolor": lines, "hatch": hatch}
+        axes.add_patch(Rectangle((start, rows[0]), end - start, rows[1] - rows[0], lw=0.5, zorder=2, **look))
+        handles[name] = Patch(label=name, **look)
     return [handles[name] for name in sorted(handles)] + _draw_marks(axes, tables, groups, window)
 
 
+def _rows(subject: str, kind: str, groups: dict[str, Group]) -> tuple[float, float] | None:
+    """Return top and bottom of the lanes that a fault concerns; None where they are not shown."""
+    if group := groups.get(subject):
+        wanted = "compute" if kind == "slow" else ""
+    else:
+        device, _, way = subject.rpartition(".")
+        group, wanted = groups.get(device), {"up": "out", "down": "in"}.get(way, "")
+    if group is None:
+        return None
+    found = [(top, bottom) for name, top, bottom in group.lanes if name == wanted]
+    return found[0] if found else (group.top, group.bottom)
+
+
 def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Window) -> list[Any]:
-    """Put a triangle at every mark of the window; return a handle for each kind."""
+    """Put a triangle at every mark of the window, those of one instant beside each other.
+
+    Return a handle for each kind.
+    """
     found: dict[str, list[tuple[float, float]]] = {}
+    beside_s = 9.0 * (window.end_s - window.start_s) / max(_width(axes), 1.0)
+    last: dict[float, tuple[float, float]] = {}
     for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind"):
         if kind in QUIET_MARKS or not window.start_s <= time_s <= window.end_s:
             continue
         place = _place(subject, groups)
-        found.setdefault(kind, []).append((time_s, place))
+        at, drawn_s = last.get(place, (-math.inf, 0.0))
+        shown_s = drawn_s + beside_s if time_s == at else time_s
+        last[place] = (time_s, shown_s)
+        found.setdefault(kind, []).append((shown_s, place))
         if place < 0.0:
             beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(subject, (time_s, place), fontsize=7, annotation_clip=True, **beside)
+            axes.annotate(subject, (shown_s, place), fontsize=7, annotation_clip=True, **beside)
     handles = []
     for kind, places in sorted(found.items()):
         marker, colour = SIGNS.get(kind, OTHER_SIGN)

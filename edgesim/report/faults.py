@@ -37,7 +37,7 @@ def stretches(tables: Tables) -> dict[str, list[tuple[float, float]]]:
             down.add(subject)
         elif kind == "return":
             down.discard(subject)
-        for ended in _ends(kind, label):
+        for ended in ended_by(kind, label):
             if (subject, ended) in on:
                 found.setdefault(ended, []).append((on.pop((subject, ended)), time_s))
     for (_, kind), start_s in on.items():
@@ -45,7 +45,8 @@ def stretches(tables: Tables) -> dict[str, list[tuple[float, float]]]:
     return {kind: union(sorted(parts)) for kind, parts in found.items()}
 
 
-def _ends(kind: str, label: str) -> tuple[str, ...]:
+def ended_by(kind: str, label: str) -> tuple[str, ...]:
+    """Return the kinds of faults that a mark ends."""
     if kind in ("return", "drop"):
         return ("crash",)
     if kind == "restore":

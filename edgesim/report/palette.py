@@ -30,6 +30,13 @@ SIGNS = {
     "restore": ("^", "#56B4E9"),
 }
 """Marker and colour of a mark; all are triangles."""
+STRETCHES = {
+    "crash": ("down", "#dddddd", "#888888", "////"),
+    "cut": ("while cut", "#fbe3d2", "#D55E00", "\\\\\\\\"),
+    "slow": ("while slowed", "#f7e6ef", "#CC79A7", "...."),
+    "change": ("while changed", "#f7e6ef", "#CC79A7", "----"),
+}
+"""Name, face, lines and hatch of a stretch of time in which something was on."""
 OTHER_SIGN = (">", "#777777")
 
 

@@ -46,7 +46,8 @@ def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = N
 
 def truncated(tables: Tables) -> bool:
     """Return whether a trace leaves out rows, because there are more than Perfetto opens."""
-    return int(tables.spans.num_rows) + 2 * tables.transfers.num_rows > SLICE_LIMIT
+    rows: int = tables.spans.num_rows + 2 * tables.transfers.num_rows
+    return rows > SLICE_LIMIT
 
 
 def _earliest(tables: Tables) -> tuple[Tables, str]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesim.report.faults import CAUSES, OVER, ended_by
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
@@ -134,9 +135,9 @@ def lay_out(tables: Tables, devices: Sequence[str], window: Window) -> Layout:
     """Return the place of every bar that touches the window."""
     kinds, labels = _Codes(), _Codes()
     tables = tables.between(window.start_s, window.end_s)
-    spans = _bars(tables.spans, kinds, labels, "device", "left_s")
-    out = _bars(tables.transfers, kinds, labels, "source", "lost_bytes")
-    into = _bars(tables.transfers, kinds, labels, "target", "lost_bytes")
+    spans = _bars(tables.spans, kinds, labels, "device")
+    out = _bars(tables.transfers, kinds, labels, "source")
+    into = _bars(tables.transfers, kinds, labels, "target")
     groups, parts, y = [], [], 0.0
     for device in devices:
         top, lanes = y, []
@@ -186,7 +187,7 @@ class _Codes:
         return found
 
 
-def _bars(table: Any, kinds: _Codes, labels: _Codes, owner: str, lost: str) -> dict[str, dict[str, Any]]:
+def _bars(table: Any, kinds: _Codes, labels: _Codes, owner: str) -> dict[str, dict[str, Any]]:
     """Return the bars of a table as arrays by device, in order of start."""
     if not table.num_rows:
         return {}
@@ -196,7 +197,7 @@ def _bars(table: Any, kinds: _Codes, labels: _Codes, owner: str, lost: str) -> d
         "end": table.column("end_s").to_numpy(),
         "kind": kinds.of(table.column("kind")),
         "label": labels.of(table.column("label")),
-        "lost": table.column(lost).to_numpy() > 0.0,
+        "lost": _lost(table),
     }
     code = owners.of(table.column(owner))
     order = np.lexsort((fields["start"], code))
@@ -205,6 +206,16 @@ def _bars(table: Any, kinds: _Codes, labels: _Codes, owner: str, lost: str) -> d
         name: {key: value[order[bounds[i] : bounds[i + 1]]] for key, value in fields.items()}
         for name, i in owners.names.items()
     }
+
+
+def _lost(table: Any) -> npt.NDArray[np.bool_]:
+    """Return which tasks or messages did not end well, those included of which nothing was sent."""
+    if "left_s" in table.column_names:
+        left: npt.NDArray[np.bool_] = table.column("left_s").to_numpy() > 0.0
+        return left
+    size, received = table.column("bytes").to_numpy(), table.column("received_bytes").to_numpy()
+    short: npt.NDArray[np.bool_] = received < size - 1e-6 * np.maximum(size, 1.0)
+    return short
 
 
 def _lanes(bars: dict[str, Any] | None) -> tuple[int, Ints]:
@@ -223,13 +234,16 @@ def _latest(tables: Tables) -> float:
     return latest
 
 
-def downtimes(tables: Tables, end_s: float) -> list[tuple[str, float, float]]:
-    """Return (device, crash, return) of every stretch in which a device was down, until `end_s` at most."""
-    down: dict[str, float] = {}
+def troubles(tables: Tables, end_s: float) -> list[tuple[str, str, float, float]]:
+    """Return (subject, kind, begin, end) of every stretch in which a device was down or slowed, or a link
+    cut or changed, until `end_s` at most."""
+    on: dict[tuple[str, str], float] = {}
     found = []
-    for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind"):
-        if kind == "crash":
-            down.setdefault(subject, time_s)
-        elif kind == "return" and subject in down:
-            found.append((subject, down.pop(subject), time_s))
-    return found + [(subject, start, max(end_s, start)) for subject, start in down.items()]
+    for time_s, subject, kind, label in tables.rows("marks", "time_s", "subject", "kind", "label"):
+        if kind in CAUSES:
+            on.setdefault((subject, kind), time_s)
+        elif kind in OVER:
+            for ended in ended_by(kind, label):
+                if (subject, ended) in on:
+                    found.append((subject, ended, on.pop((subject, ended)), time_s))
+    return found + [(subject, kind, start, max(end_s, start)) for (subject, kind), start in on.items()]

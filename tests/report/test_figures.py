@@ -114,7 +114,7 @@ def test_faults_and_losses_are_in_the_legend():
     figure = figures.timeline(Tables.of(made), server="server")
     legend = {text.get_text() for text in figure.legends[0].get_texts()}
     kinds = {"forward", "backward", "pull", "push", "update"}
-    assert legend == kinds | {"lost", "down", "crash", "return", "cut", "change"}
+    assert legend == kinds | {"lost", "down", "while cut", "crash", "return", "cut", "change"}
     assert "wifi" in texts(figure.axes[0])
 
 
@@ -261,3 +261,25 @@ def test_pyplot_and_the_backend_are_never_touched():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
+
+
+def test_marks_of_one_instant_are_beside_each_other_and_what_was_never_sent_is_lost():
+    made = timeline(2)
+    made.mark(1.0, "pi-1", "crash")
+    made.mark(1.0, "pi-1", "drop")
+    tag = Tag("push", "1", 0, 1, 1)
+    made.transfers.append(("pi-1", "server", tag, 10, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, "x"))
+    figure = figures.timeline(Tables.of(made), server="server")
+    places = [line.get_xydata()[0].tolist() for line in figure.axes[0].lines if line.get_ls() == "None"]
+    (first, _), (second, _) = places
+    assert first != second
+    assert "lost" in {text.get_text() for text in figure.legends[0].get_texts()}
+
+
+def test_all_failed_have_no_axis():
+    done = {"iterations": 1, "iteration_s": {"mean": 1.0, "steady": 1.0}, "bounds": {"iteration_s": 1.0}}
+    runs = [Alternative(axes={"x": name}, error="gone", summary=done) for name in ("a", "b")]
+    figure = comparison(runs)
+    assert not figure.axes[0].get_xaxis().get_visible()
+    assert not figure.legends
+    assert "failed after 1 iteration" in texts(figure.axes[0])
