@@ -18,6 +18,7 @@ SHOWN = 5
 def gather(sim: Simulation, training: TrainingRun | None) -> RunFacts:
     """Return what the engine and the training system, if it had begun, know of a run at this instant."""
     now = sim.now
+    flowing = sim.network.in_flight_bytes()
     facts = RunFacts(
         simulated_s=now,
         devices={
@@ -27,7 +28,10 @@ def gather(sim: Simulation, training: TrainingRun | None) -> RunFacts:
             for name, device in sim.devices.items()
         },
         links={
-            name: LinkFacts(carried_bytes=link.carried_bytes, capacity_bytes=link.capacity_bytes(now))
+            name: LinkFacts(
+                carried_bytes=link.carried_bytes + flowing.get(name, 0.0),
+                capacity_bytes=link.capacity_bytes(now),
+            )
             for name, link in sim.network.links.items()
         },
     )
