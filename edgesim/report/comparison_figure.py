@@ -28,6 +28,7 @@ TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
 SMALL: dict[str, Any] = {
     "loc": "upper left", "ncols": 12, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
+    "handlelength": 1.4, "columnspacing": 1.3,
 }  # fmt: skip
 """Look of the legends."""
 
