@@ -197,3 +197,23 @@ def test_a_real_kill_leaves_a_readable_directory(tmp_path):
     assert len(loaded.spans) >= 600
     assert len(loaded.spans) % 100 == 0
     assert len(pd.read_parquet(Path(tmp_path) / "spans.parquet")) == len(loaded.spans)
+
+
+def test_a_run_that_failed_late_has_figures_and_loses():
+    late = Run(axes={"x": "late"}, error="SimulationError: gone", partial=result())
+    both = Comparison(runs=(late, Run(axes={"x": "whole"}, result=result(2))), name="two")
+    assert both.table["iteration_s.mean"].notna().all()
+    assert both.table["error"].tolist()[0] == "SimulationError: gone"
+    assert both.winner.startswith("only whole reached its end")
+    assert f"late failed after {late.known.summary['iterations']} iterations" in both.winner
+
+
+def test_a_trace_that_is_cut_short_says_so(tmp_path, monkeypatch):
+    from edgesim.report import perfetto
+
+    one = result()
+    assert one.save_pictures(tmp_path) == []
+    monkeypatch.setattr(perfetto, "SLICE_LIMIT", 10)
+    assert one.save_pictures(tmp_path) == [
+        "trace.json.gz holds the earliest 10 slices; the tables hold every row"
+    ]
