@@ -118,8 +118,9 @@ def energy(device: Device, busy_s: float, up_s: float) -> float | None:
 def link_summary(facts: LinkFacts, bandwidth_Bps: float, simulated_s: float) -> dict[str, float | None]:
     """Return the summary of one link: utilisation, bytes carried, bandwidth as declared and on average."""
     known = 0.0 < facts.capacity_bytes < math.inf
+    idle = None if facts.carried_bytes else 0.0
     return {
-        "utilisation": facts.carried_bytes / facts.capacity_bytes if known else None,
+        "utilisation": facts.carried_bytes / facts.capacity_bytes if known else idle,
         "bytes": facts.carried_bytes,
         "bandwidth_Bps": bandwidth_Bps if math.isfinite(bandwidth_Bps) else None,
         "mean_Bps": facts.capacity_bytes / simulated_s if known and simulated_s > 0.0 else None,
