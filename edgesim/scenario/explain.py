@@ -26,6 +26,16 @@ def wrong_paths(error: ValidationError) -> list[Path_]:
     return [tuple(part for part in item["loc"] if not _is_tag(part) and part != "[key]") for item in items]
 
 
+def misspelt(error: ValidationError, model: type[BaseModel]) -> dict[Path_, str]:
+    """Return the path of every unknown key that reads like a known one, and that."""
+    found = {}
+    for item in error.errors(include_url=False):
+        near = _nearest(item["loc"][-1], _keys(model, item["loc"][:-1])) if item["loc"] else None
+        if item["type"] == "extra_forbidden" and near is not None:
+            found[tuple(part for part in item["loc"] if not _is_tag(part))] = near
+    return found
+
+
 def _follows(item: dict[str, Any], items: list[dict[str, Any]], model: type[BaseModel]) -> bool:
     """Return whether a problem is only the consequence of another: a key missing because it is misspelt, a
     list too short because an item of it is wrong."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.check import check
 from edgesim.scenario.document import Document, Path_, parse, read, where
-from edgesim.scenario.explain import wrong_paths
+from edgesim.scenario.explain import misspelt, wrong_paths
 from edgesim.scenario.model import Scenario
 
 
@@ -53,30 +54,72 @@ def _checked(document: Document) -> Scenario:
 
 
 _NAMING = ("topology", "duplex", "center", "access_point", "fan_out", "devices", "links")
+_STAND_INS: dict[Path_, Any] = {
+    ("name",): "unnamed",
+    ("stop",): {"iterations": 1},
+    ("training", "method"): "parameter-server",
+}
+"""What may stand where a key is missing, without any other value being judged by it."""
 
 
 def _beyond(error: ScenarioError, document: Document) -> list[Problem]:
     """Return problems of meaning in what is left of a document when its wrong values are taken out.
 
-    Only those that do not hang on what was taken out: none at all if it gave names to devices or links, none
-    at a place that contained it, and no setting is said to have no effect.
+    Misspelt keys are read as what they must mean, if that leaves nothing wrong in form. Only problems that do
+    not hang on what was taken out: none at all if it gave names to devices or links, none at a place that
+    contained it, and no setting is said to have no effect.
     """
     if not isinstance(error.__context__, ValidationError):
         return []
-    wrong = wrong_paths(error.__context__)
-    for path in wrong:
-        names_devices = path[0] == "devices" and (len(path) < 3 or path[2] in ("name", "count"))
-        names_links = path[0] == "network" and (len(path) < 2 or path[1] in _NAMING)
-        if names_devices or names_links:
-            return []
+    wrong, meant = wrong_paths(error.__context__), misspelt(error.__context__, Scenario)
+    for read_as in (meant, {}) if meant else ({},):
+        out = [path for path in wrong if path not in read_as]
+        found = None if any(map(_gives_names, out)) else _meaning(document, out, read_as)
+        if found is not None:
+            return _unrelated(found, wrong, document)
+    return []
+
+
+def _gives_names(path: Path_) -> bool:
+    """Return whether a value gives names to devices or links, so that others hang on it."""
+    if path[0] == "devices":
+        return len(path) < 3 or path[2] in ("name", "count")
+    return path[0] == "network" and (len(path) < 2 or path[1] in _NAMING)
+
+
+def _meaning(document: Document, out: list[Path_], read_as: Mapping[Path_, str]) -> list[Problem] | None:
+    """Return the problems of meaning without some values and with keys renamed; None if the form is wrong."""
     kept = copy.deepcopy(document.data)
-    for path in sorted(wrong, key=len, reverse=True):
+    for path, name in sorted(read_as.items(), key=lambda item: len(item[0]), reverse=True):
+        if not _rename(kept, path, name):
+            return None
+    for path in sorted(out, key=len, reverse=True):
         if not _take_out(kept, path):
-            return []
+            return None
+    for path, value in _STAND_INS.items():
+        holder = kept if len(path) == 1 else kept.get(path[0])
+        if isinstance(holder, dict):
+            holder.setdefault(path[-1], copy.deepcopy(value))
     try:
-        found = check(Scenario.of(replace(document, data=kept)))
+        return check(Scenario.of(replace(document, data=kept)))
     except ScenarioError:
-        return []
+        return None
+
+
+def _rename(data: Any, path: Path_, name: str) -> bool:
+    """Call the last key of a path by another name; return whether that name was free."""
+    try:
+        for part in path[:-1]:
+            data = data[part]
+        if name in data:
+            return False
+        data[name] = data.pop(path[-1])
+    except (KeyError, IndexError, TypeError):
+        return False
+    return True
+
+
+def _unrelated(found: list[Problem], wrong: list[Path_], document: Document) -> list[Problem]:
     places = [where(path, document.data) for path in wrong]
     parents = [where(path[:-1], document.data) for path in wrong]
     return [

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgesim import scenario, workload_file
+from edgesim.errors import ScenarioError
 from edgesim.workload import Layer, Workload
 
 Wrong = Callable[..., list[str]]
@@ -590,3 +591,33 @@ def test_a_model_or_input_that_the_zoo_does_not_know(
 def test_a_device_too_small_for_the_parameters_of_a_model(wrong: Wrong, changed: Changed) -> None:
     (problem,) = wrong(changed(("model: lenet", "model: vgg-19"), ("memory: 1 GiB", "memory: 512 MiB")))
     assert "cannot hold vgg-19: parameters and gradients alone need 1096.1 MiB, it has 512 MiB" in problem
+
+
+def test_misspelt_and_missing_keys_hide_no_problem_of_meaning() -> None:
+    text = """\
+version: 1
+workload: {modle: lenet}
+devices:
+  - {nmae: server, speed: 1}
+  - {name: pi, preset: raspbery-pi-4}
+  - {name: pi, sped: 0.5}
+network: {topolgy: star, bandwidth: 5 Mbit/s}
+training: {server: srver}
+events:
+  - {at: 1 s, device: pi-9, crash: {}}
+"""
+    with pytest.raises(ScenarioError) as caught:
+        scenario.loads(text, "a.yaml")
+    assert [f"{problem.where}: {problem.message.split(';')[0]}" for problem in caught.value.problems] == [
+        "name: is missing",
+        "stop: is missing",
+        "workload.modle: unknown key",
+        "devices[0].nmae: unknown key",
+        "devices[pi].preset: unknown preset 'raspbery-pi-4'",
+        "devices[pi].name: the name 'pi' must be unique, but 'pi' has it already",
+        "devices[pi].sped: unknown key",
+        "network.topolgy: unknown key",
+        "training.method: is missing",
+        "training.server: there is no device 'srver'",
+        "events[pi-9 at 1 s].device: there is no device 'pi-9'",
+    ]
