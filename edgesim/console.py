@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,18 +75,35 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160, highlight=False, soft_wrap=False)
 
 
-def grid(title: str, columns: list[str], rows: list[list[str]], *, left: Collection[str] = ()) -> Any:
-    """Return a table: its first column, and those named in `left`, to the left, the others to the right."""
+def grid(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    left: Collection[str] = (),
+    widths: Sequence[int] | None = None,
+) -> Any:
+    """Return a table: its first column, and those named in `left`, to the left, the others to the right.
+
+    `widths` gives the characters of each column; without it they are as long as they need be and can be.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(
-        title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False
+        title=Text(title) if title else None,
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+        collapse_padding=widths is not None,
     )
     for index, column in enumerate(columns):
         table.add_column(
-            Text(column), justify="left" if index == 0 or column in left else "right", overflow="fold"
+            Text(column),
+            justify="left" if index == 0 or column in left else "right",
+            overflow="fold",
+            width=widths[index] if widths is not None else None,
         )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))

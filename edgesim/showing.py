@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from edgesim.result import Comparison, Result
     from edgesim.workload import Workload
 
+GAP = 2
+"""Characters between two columns of a table."""
 ROWS = 12
 """Most devices and links that a table of the terminal shows; the files have all."""
 
@@ -82,16 +84,17 @@ def _bandwidth(link: dict[str, Any]) -> str:
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
-    """Print one row an alternative, and which wins."""
+    """Print one row an alternative, which wins, and why others failed."""
+    from edgesim.result import label
+
     out = console()
     axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
-    best = _best(comparison)
     rows = []
-    for run, best_s in zip(comparison, best, strict=True):
+    for run, best_s in zip(comparison, _best(comparison), strict=True):
         values = [str(run.axes.get(path, "")) for path in axes]
-        rows.append([*values, *(_figures(run.result, best_s) if run.result else [run.error, *[""] * 6])])
+        rows.append([*values, *(_figures(run.result, best_s) if run.result else ["failed", *[""] * 6])])
     columns = [
-        *axes,
+        *short_names(axes),
         "iteration (mean)",
         "iteration (steady)",
         "against the best",
@@ -100,10 +103,58 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
         "transfer hidden",
         "iterations",
     ]
-    out.print(grid(comparison.name, columns, rows))
+    shown, widths = fitted(columns, rows, len(axes), out.width - 2)
+    out.print(grid(comparison.name, columns[:shown], [row[:shown] for row in rows], widths=widths))
+    for run in comparison:
+        if run.error:
+            out.print(f"{label(run.axes)}: {run.error}", markup=False)
     out.print(comparison.winner, markup=False)
     picture = "compare.png, " if (folder / "compare.png").exists() else ""
     out.print(f"\nWritten to {folder}: {picture}compare.csv, and a directory a run", markup=False)
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted path, or the path in words where another ends alike.
+
+    >>> short_names(["training.schedule", "devices[pi].speed", "devices[fog].speed"])
+    ['schedule', 'devices[pi] speed', 'devices[fog] speed']
+    """
+    last = [path.rpartition(".")[2] for path in paths]
+    return [
+        name if last.count(name) == 1 else path.replace(".", " ")
+        for path, name in zip(paths, last, strict=True)
+    ]
+
+
+def fitted(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], axes: int, width: int
+) -> tuple[int, list[int]]:
+    """Return how many columns a terminal of `width` has room for, and the width of each.
+
+    No word of a heading and no figure is broken; values of the first `axes` columns fold where they must,
+    and where that is not enough the last columns are left out.
+
+    >>> fitted(["a long one", "sent"], [["dynacomm and more", "2.5 MB"]], 1, 80)
+    (2, [17, 6])
+    >>> fitted(["a long one", "sent"], [["dynacomm and more", "2.5 MB"]], 1, 17)
+    (2, [9, 6])
+    """
+    words = [max(map(len, column.split())) for column in columns]
+    cells = [max((len(row[index]) for row in rows), default=0) for index in range(len(columns))]
+    least = words[:axes] + [max(pair) for pair in zip(words[axes:], cells[axes:], strict=True)]
+    shown = len(columns)
+    while shown > axes + 2 and sum(least[:shown]) + GAP * (shown - 1) > width:
+        shown -= 1
+    wanted = [max(len(column), cell) for column, cell in zip(columns[:shown], cells, strict=False)]
+    if sum(wanted) + GAP * (shown - 1) > width:
+        wanted = [max(words[i], cells[i]) if i < axes else least[i] for i in range(shown)]
+    while (over := sum(wanted) + GAP * (shown - 1) - width) > 0:
+        loose = [index for index in range(axes) if wanted[index] > least[index]]
+        if not loose:
+            break
+        widest = max(loose, key=lambda index: wanted[index])
+        wanted[widest] = max(least[widest], wanted[widest] - max(over // len(loose), 1))
+    return shown, wanted
 
 
 def _best(comparison: Comparison) -> list[float]:
