@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from edgesim.report.activity import Activity, activities, common, length, link_bytes, union
+from edgesim.report.faults import CAUSES, costs
 from edgesim.report.iterations import Iteration, server_of, typical
 from edgesim.report.numbers import duration, share
 from edgesim.report.tables import Tables
@@ -20,6 +21,7 @@ where two things are named."""
 def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
     """Return one sentence on the typical iteration (see `iterations.typical`), from its timeline alone.
 
+    Where faults made the mean iteration longer than that, another sentence before it says by how much.
     `summary` gives the server and the declared bandwidths; a share of a link is that of its declared
     bandwidth, so a link slowed by an event never looks fuller than it was declared.
     """
@@ -33,11 +35,28 @@ def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
         return f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
     last = max(workers, key=lambda name: workers[name].end_s)
     bandwidths = _bandwidths(summary)
+    disturbed = _disturbed(tables, summary)
     tables = tables.between(one.start_s, one.end_s)
     clauses = [_lead(one, workers, last) + _spends(tables, one, workers[last], last, bandwidths)]
     clauses += _waiting(one, workers, last) + _server(one, workers[last].end_s, server)
     clauses += _fullest_link(tables, one, bandwidths)
-    return "; ".join(clauses) + "."
+    return disturbed + "; ".join(clauses) + "."
+
+
+def _disturbed(tables: Tables, summary: Mapping[str, Any]) -> str:
+    """Say what faults cost the run, where that is worth a word; else nothing."""
+    times = summary.get("iteration_s") or {}
+    mean_s, steady_s = times.get("mean"), times.get("steady")
+    if not mean_s or not steady_s or abs(mean_s / steady_s - 1.0) < CLOSE:
+        return ""
+    lost = {CAUSES[kind]: cost_s for kind, cost_s in costs(tables, summary).items() if kind in CAUSES}
+    parts = [f"{cause} {duration(cost_s)}" for cause, cost_s in lost.items() if cost_s >= CLOSE * steady_s]
+    if not parts:
+        return ""
+    return (
+        f"Faults make the mean iteration {duration(mean_s)} long ({', '.join(parts)} an iteration); "
+        "of an undisturbed one: "
+    )
 
 
 def _lead(one: Iteration, workers: Mapping[str, Activity], last: str) -> str:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgesim.report.explain import explain
 from edgesim.report.faults import costs, incomplete, stretches, window
 from edgesim.report.ranking import Alternative, mean_s, settings
 from edgesim.report.tables import Tables
@@ -236,3 +237,12 @@ def test_of_winners_that_tie_the_one_that_is_told_about_has_a_name():
     assert verdict([run(4.0, ratio=1.5, a="x"), run(4.0, ratio=1.5, a="y")]) == (
         "x and y tie at 4 s an iteration; the iteration of x is 1.50 times the lower bound."
     )
+
+
+def test_a_single_run_says_what_its_faults_cost():
+    wait, drop = faulty(drop=False), faulty(drop=True)
+    said = explain(wait.tables, wait.summary)
+    assert said.startswith(
+        "Faults make the mean iteration 3.5 s long (crashed devices 1.5 s an iteration); of"
+    )
+    assert not explain(drop.tables, drop.summary).startswith("Faults")
