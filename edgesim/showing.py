@@ -210,6 +210,8 @@ def show_profile(workload: Workload, file: Path | None) -> None:
         f"{amount(workload.peak_memory_bytes, 'B')}.",
         markup=False,
     )
+    if workload.doubts:
+        print("warning: the layers miss the step by more than 5 %; profile again when idle", file=sys.stderr)
     if file is not None:
         out.print(f"Written to {file} and {file.with_suffix('.png')}", markup=False)
 

@@ -14,6 +14,9 @@ from typing import Protocol
 
 from edgesim.cluster import Device
 
+COVERAGE_TOLERANCE = 0.05
+"""The times of the layers are to add up to that of the step within this share of it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
@@ -83,6 +86,13 @@ class Workload:
     def coverage(self) -> float:
         """Sum of the layers' times over the time of the whole step; 1 when nothing is missed or doubled."""
         return math.fsum(layer.forward_s + layer.backward_s for layer in self.layers) / self.step_s
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a reader should know before believing the times; empty when the layers add up to the step."""
+        if abs(self.coverage - 1.0) <= COVERAGE_TOLERANCE:
+            return ()
+        return (f"workload.layers (they add up to {self.coverage:.1%} of the measured step)",)
 
     def memory_bytes(self) -> int:
         """Memory of plain training: parameters, gradients, activations of one batch and its input, in B."""

@@ -199,3 +199,11 @@ def test_there_are_shipped_profiles() -> None:
 def test_reading_profiles_needs_no_torch() -> None:
     code = "import sys, edgesim.workload_file, edgesim.workload; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_layers_that_miss_the_step_are_doubted() -> None:
+    whole = sum(item.forward_s + item.backward_s for item in workload().layers)
+    assert workload(step_s=whole / 1.04).doubts == ()
+    assert workload(step_s=whole / 1.1).doubts == (
+        "workload.layers (they add up to 110.0% of the measured step)",
+    )

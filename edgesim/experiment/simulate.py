@@ -195,4 +195,5 @@ class _Run:
             complete=not stopped,
             stopped=stopped,
             wall_s=time.perf_counter() - self.began,
+            assumed=self.workload.doubts,
         )

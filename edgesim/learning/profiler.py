@@ -27,7 +27,7 @@ from edgesim.learning.memory import HOW, peak_memory_bytes
 from edgesim.learning.storages import nbytes
 from edgesim.learning.task import Task, make_task
 from edgesim.learning.tracer import Trace, Tracer
-from edgesim.workload import Layer, Workload
+from edgesim.workload import COVERAGE_TOLERANCE, Layer, Workload
 
 METHOD = 1
 """Version of how layers are cut and timed; a cached profile of another is measured again."""
@@ -180,7 +180,11 @@ def _measure(
         if progress is not None:
             progress(done, effort.most, times.error)
         spent_s = time.perf_counter() - began
-        stable = spent_s > effort.least_s and times.error < effort.error and abs(times.coverage - 1) < 0.05
+        stable = (
+            spent_s > effort.least_s
+            and times.error < effort.error
+            and abs(times.coverage - 1) < COVERAGE_TOLERANCE
+        )
         if done >= effort.least and (stable or spent_s > effort.budget_s):
             break
     return times
