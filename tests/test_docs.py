@@ -69,6 +69,12 @@ def test_the_examples_of_the_python_page_work(clone: Path, monkeypatch: pytest.M
     assert isinstance(names["result"], edgesim.Result)
 
 
+def test_the_example_of_the_page_on_schedules_says_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = blocks(ROOT / "docs" / "schedules.md", "python")
+    exec(compile(example, "docs/schedules.md", "exec"), {})
+    assert capsys.readouterr().out == "(2, 4) 17.0\n"
+
+
 def test_the_reference_is_that_of_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
