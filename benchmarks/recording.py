@@ -63,6 +63,6 @@ if __name__ == "__main__":
     parser.add_argument("--json", action="store_true", help="a list of rows on standard output")
     parser.add_argument("--quick", action="store_true", help="fewer activities and repeats")
     chosen = parser.parse_args()
-    amount, turns = (63_000, 3) if chosen.quick else (420_000, 5)
+    amount, turns = (126_000, 4) if chosen.quick else (420_000, 5)
     rows = [measure(workers, amount, turns) for workers in (10, 100, 1000)]
     print(json.dumps(rows) if chosen.json else "\n".join(map(str, rows)))
