@@ -1,0 +1,37 @@
+"""Every benchmark runs, quickly, and prints a list of rows; what it measures is not judged here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+SLOW = {"fuzz.py", "recording.py"}
+"""Tested by themselves: one as tests/fuzz, one takes half a minute."""
+
+
+@pytest.mark.parametrize("script", sorted({path.name for path in FOLDER.glob("*.py")} - SLOW))
+def test_a_benchmark_gives_rows(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, script, "--json", "--quick"], cwd=FOLDER, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    rows: list[dict[str, Any]] = json.loads(done.stdout)
+    assert rows
+    assert all(isinstance(row, dict) for row in rows)
+    if script == "star.py":
+        assert {"workers", "in_step", "activities", "wall_s", "activities_per_s"} <= rows[0].keys()
+    if script == "dynacomm.py":
+        alone = [row for row in rows if row["network"] != "uplink"]
+        assert max(abs(row["prediction_error"]) for row in alone) < 1e-3
+        best: dict[tuple[str, str, float], list[dict[str, Any]]] = {}
+        for row in rows:
+            best.setdefault((row["model"], row["network"], row["bandwidth_Mbps"]), []).append(row)
+        for group in best.values():
+            times = {row["schedule"]: row["iteration_s"] for row in group}
+            assert times["dynacomm"] <= min(times.values()) * (1 + 1e-9)
