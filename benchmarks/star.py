@@ -2,8 +2,8 @@
 
 Each worker pulls 10 segments, computes once, pushes 10 segments, and so on: 21 activities an iteration, a
 process each. `in_step`: all workers compute equally long, so that many activities end at one instant;
-otherwise each computes for a time of its own. All begin together; with `--staggered` those not in step do not,
-so that hardly any two activities ever end at one instant: the hardest case.
+otherwise each computes for a time of its own. All begin together; with `--staggered` those not in step do
+not, so that hardly any two activities ever end at one instant: the hardest case.
 """
 
 from __future__ import annotations
