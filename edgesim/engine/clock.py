@@ -12,7 +12,6 @@ from math import inf
 from typing import Any, Protocol
 
 from simpy import Environment
-from simpy.core import EmptySchedule, StopSimulation
 from simpy.events import NORMAL, Event
 
 
@@ -112,6 +111,3 @@ def fire(event: Event) -> None:
     callbacks, event.callbacks = event.callbacks, None  # type: ignore[assignment]
     for callback in callbacks:
         callback(event)
-
-
-__all__ = ["Alarm", "Clock", "EmptySchedule", "Settler", "StopSimulation", "fire"]

@@ -95,11 +95,6 @@ class LinkState:
         self._cuts -= 1
         self._apply()
 
-    @property
-    def is_cut(self) -> bool:
-        """True while nothing passes."""
-        return self._cuts > 0
-
     def capacity_bytes(self, until_s: float) -> float:
         """Return what the link could have carried up to a time (cuts not deducted), in B."""
         total = 0.0

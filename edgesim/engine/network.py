@@ -229,6 +229,7 @@ class Network:
         for flow in pool.due(self.clock._now):
             if flow.phase == BYTES:
                 self._end(flow)
+                # what `fire` does, written out: many may end at one instant
                 callbacks, flow.callbacks = flow.callbacks, None
                 for callback in callbacks:
                     callback(flow)
