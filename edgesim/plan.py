@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,3 +32,60 @@ class Segmentation:
         """(first, last) layer of each segment, 1-based and inclusive, in forward order."""
         firsts = (1, *(cut + 1 for cut in self.cuts[:-1]))
         return tuple(zip(firsts, self.cuts, strict=True))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Some bytes of the parameters, or of the gradients, that cross the network as one."""
+
+    first: int
+    """First layer that it holds bytes of, 1-based."""
+    last: int
+    """Last layer that it holds bytes of, 1-based."""
+    low: int
+    """Offset of its first byte in all parameters, in forward order, in B."""
+    high: int
+    """Offset behind its last byte, in B."""
+
+    @property
+    def bytes(self) -> int:
+        """Size, in B."""
+        return self.high - self.low
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueuePlan:
+    """How a model is sent without a barrier between the phases: messages, waiting in queues by priority.
+
+    The pushes of one worker wait in one queue, its pulls in another; the most urgent one of lowest layer goes
+    next. A pull can go as soon as every worker's pushes of its bytes have been added up. Common to all workers.
+    """
+
+    push_borders: tuple[int, ...]
+    """Offsets where the messages to the server end, rising strictly to the size of the model, in B."""
+    pull_borders: tuple[int, ...]
+    """Offsets where the messages from the server end, likewise, in B."""
+    credit_bytes: float = 0.0
+    """Bytes a queue may hand to the network ahead, which nothing overtakes any more, in B; 0: one message."""
+    period_s: float | None = None
+    """Predicted steady time between iterations under the planner's cost model, in s; None: not predicted."""
+    method: str = ""
+    """Name of the strategy that decided."""
+
+    def __post_init__(self) -> None:
+        for borders in (self.push_borders, self.pull_borders):
+            if not borders or any(high <= low for low, high in pairwise((0, *borders))):
+                raise ValueError(f"borders must rise strictly from 1, got {borders}")
+
+
+def messages(borders: Sequence[int], sizes: Sequence[int]) -> tuple[Message, ...]:
+    """Return the messages between borders, for layers of these sizes in B, in forward order.
+
+    >>> [(one.first, one.last, one.bytes) for one in messages((4, 8, 12, 15), (4, 8, 1, 2))]
+    [(1, 1, 4), (2, 2, 4), (2, 2, 4), (3, 4, 3)]
+    """
+    ends = list(accumulate(sizes))
+    return tuple(
+        Message(first=bisect_right(ends, low) + 1, last=bisect_left(ends, high) + 1, low=low, high=high)
+        for low, high in pairwise((0, *borders))
+    )

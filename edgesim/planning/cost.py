@@ -28,6 +28,10 @@ class Phase(NamedTuple):
     """F(0..L): time to compute layers 1..l, in s; L + 1 numbers from 0."""
     startup: float
     """dt: start-up cost of one message, in s."""
+    sizes: tuple[int, ...] | None = None
+    """Bytes of each layer; L numbers in forward order. None: not told."""
+    backward: bool = False
+    """True: gradients are pushed, last layer first; for strategies that begin to fill at the layer sent first."""
 
     @property
     def layers(self) -> int:
@@ -35,13 +39,20 @@ class Phase(NamedTuple):
         return len(self.transfer) - 1
 
 
-def phase(transfer_s: Iterable[float], compute_s: Iterable[float], startup_s: float) -> Phase:
+def phase(
+    transfer_s: Iterable[float],
+    compute_s: Iterable[float],
+    startup_s: float,
+    *,
+    sizes: Iterable[int] | None = None,
+    backward: bool = False,
+) -> Phase:
     """Check the times of L layers and return their prefix sums.
 
     Raises `PlanningError` for no layers, unequal lengths, and times that are negative, infinite or NaN.
 
-    >>> phase([4, 1], [2, 5], 1)
-    Phase(transfer=[0.0, 4.0, 5.0], compute=[0.0, 2.0, 7.0], startup=1.0)
+    >>> phase([4, 1], [2, 5], 1)[:3]
+    ([0.0, 4.0, 5.0], [0.0, 2.0, 7.0], 1.0)
     """
     try:
         transfer = list(map(float, transfer_s))
@@ -55,7 +66,16 @@ def phase(transfer_s: Iterable[float], compute_s: Iterable[float], startup_s: fl
         raise PlanningError(
             f"{len(transfer)} transfer times but {len(compute)} compute times: give one of each a layer"
         )
-    sums = Phase(list(accumulate(transfer, initial=0.0)), list(accumulate(compute, initial=0.0)), startup)
+    told = None if sizes is None else tuple(sizes)
+    if told is not None and len(told) != len(transfer):
+        raise PlanningError(f"{len(told)} sizes but {len(transfer)} transfer times: give one of each a layer")
+    sums = Phase(
+        list(accumulate(transfer, initial=0.0)),
+        list(accumulate(compute, initial=0.0)),
+        startup,
+        told,
+        backward,
+    )
     if not sums.transfer[-1] + sums.compute[-1] + len(transfer) * startup < math.inf:
         _complain(transfer, compute, startup)
     if startup < 0.0 or min(transfer) < 0.0 or min(compute) < 0.0:
@@ -80,7 +100,7 @@ def exposed_s(times: Phase, cuts: Sequence[int]) -> float:
     Every rounding in this expression is monotone, so comparisons between cuts are exact for floats: this
     value, not the makespan, is what the planners compare.
     """
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     worst = 0.0
     previous = 0
     for count, cut in enumerate(cuts, 1):
@@ -101,3 +121,34 @@ def makespan_s(times: Phase, cuts: Sequence[int]) -> float:
     17.0
     """
     return times.compute[-1] + exposed_s(times, cuts)
+
+
+class Costs(NamedTuple):
+    """What sending and computing one model costs one worker: what strategies without a barrier plan from."""
+
+    sizes: tuple[int, ...]
+    """Bytes of each layer's parameters, and of its gradients; L numbers in forward order, as all below."""
+    elements: tuple[int, ...]
+    """Number of each layer's parameters."""
+    forward_s: tuple[float, ...]
+    """Time of each layer forward, in s."""
+    backward_s: tuple[float, ...]
+    """Time of each layer backward, in s."""
+    pull_Bps: float
+    """Rate from the server, in B/s."""
+    push_Bps: float
+    """Rate to the server, in B/s."""
+    pull_startup_s: float = 0.0
+    """Start-up of a message from the server that holds the link, in s."""
+    push_startup_s: float = 0.0
+    """Start-up of a message to the server that holds the link, in s."""
+    pull_latency_s: float = 0.0
+    """What a message from the server waits without holding the link, in s."""
+    push_latency_s: float = 0.0
+    """What a message to the server waits without holding the link, in s."""
+    update_s: float = 0.0
+    """Time of the server's update of all parameters, in s; a message's update takes its share of the bytes."""
+    duplex: bool = True
+    """True: pulls and pushes do not share a link."""
+    push_ratio: float = 1.0
+    """Bytes pushed for each byte of gradient: below 1 with compression."""

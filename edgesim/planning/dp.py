@@ -19,7 +19,7 @@ def best_cuts(times: Phase) -> tuple[int, ...]:
     >>> best_cuts(phase([4, 1, 3, 2], [2, 5, 1, 3], 1))
     (2, 4)
     """
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     layers = times.layers
     ends = [0.0] + [math.inf] * layers
     choices: list[list[int]] = []

@@ -19,12 +19,17 @@ Strategy = Callable[[Phase], tuple[int, ...]]
 
 
 def plan(
-    pull_s: Iterable[float], forward_s: Iterable[float], startup_s: float, method: str = "dynacomm"
+    pull_s: Iterable[float],
+    forward_s: Iterable[float],
+    startup_s: float,
+    method: str = "dynacomm",
+    *,
+    sizes: Iterable[int] | None = None,
 ) -> Segmentation:
     """Return the segments in which to pull L layers while computing them forward.
 
     `pull_s` and `forward_s` are L times in s, in forward order; `startup_s` is the start-up cost in s that
-    every message pays on the link. `dynacomm` is optimal under the model of `cost`; the others are rivals,
+    every message pays on the link; `sizes`, L numbers of bytes, are for strategies that fill buckets. `dynacomm` is optimal under the model of `cost`; the others are rivals,
     see `SCHEDULES`. Raises `PlanningError` (a `ValueError`) for input that is no list of times, or an unknown
     method.
 
@@ -33,14 +38,16 @@ def plan(
     >>> plan([4, 1, 3, 2], [2, 5, 1, 3], startup_s=1, method="sequential").makespan_s
     22.0
     """
-    strategy = _pick(method)
-    times = phase(pull_s, forward_s, startup_s)
-    cuts = strategy(times)
-    return Segmentation(cuts=cuts, makespan_s=makespan_s(times, cuts), method=method)
+    return _planned(phase(pull_s, forward_s, startup_s, sizes=sizes), method)
 
 
 def plan_backward(
-    backward_s: Iterable[float], push_s: Iterable[float], startup_s: float, method: str = "dynacomm"
+    backward_s: Iterable[float],
+    push_s: Iterable[float],
+    startup_s: float,
+    method: str = "dynacomm",
+    *,
+    sizes: Iterable[int] | None = None,
 ) -> Segmentation:
     """Return the segments in which to push the gradients of L layers while computing L..1 backward.
 
@@ -50,7 +57,12 @@ def plan_backward(
     >>> plan_backward([2, 5, 1, 3], [4, 1, 3, 2], startup_s=1).cuts
     (2, 4)
     """
-    return plan(push_s, backward_s, startup_s, method)
+    return _planned(phase(push_s, backward_s, startup_s, sizes=sizes, backward=True), method)
+
+
+def _planned(times: Phase, method: str) -> Segmentation:
+    cuts = _pick(method)(times)
+    return Segmentation(cuts=cuts, makespan_s=makespan_s(times, cuts), method=method)
 
 
 def sequential(times: Phase) -> tuple[int, ...]:
@@ -76,7 +88,7 @@ def ibatch(times: Phase) -> tuple[int, ...]:
 
 
 def _greedy_run(times: Phase, first: int) -> tuple[int, ...]:
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     cuts = [first]
     done = startup + transfer[first] + compute[first]
     while cuts[-1] < times.layers:

@@ -45,7 +45,7 @@ def best_cuts(times: Phase) -> tuple[int, ...]:
 
 def least_exposed_s(times: Phase) -> float:
     """Return the largest dt + P(l) - F(l-1) over layers l: no decomposition exposes less, in s."""
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     return max([0.0, *[startup + p - f for p, f in zip(transfer[1:], compute, strict=False)]])
 
 
@@ -54,7 +54,7 @@ def frontier(times: Phase, theta: float) -> tuple[tuple[int, ...], float]:
 
     The cuts end in L if and only if some decomposition exposes at most `theta` s.
     """
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     layers = len(transfer) - 1
     cuts: list[int] = []
     following = math.inf
@@ -98,7 +98,7 @@ def certifies(times: Phase, theta: float, limits: tuple[int, ...]) -> bool:
     >>> certifies(phase([5] * 6, [2] * 6, 1), 23.0, (4, 5))
     True
     """
-    transfer, compute, startup = times
+    transfer, compute, startup = times[:3]
     steps = [cut for cut in limits if cut > 0]
     if steps and steps[-1] >= times.layers:
         return False
