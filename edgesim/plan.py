@@ -57,8 +57,8 @@ class Message:
 class QueuePlan:
     """How a model is sent without a barrier between the phases: messages, waiting in queues by priority.
 
-    The pushes of one worker wait in one queue, its pulls in another; the most urgent one of lowest layer goes
-    next. A pull can go as soon as every worker's pushes of its bytes have been added up. Common to all workers.
+    The pushes of one worker wait in one queue, its pulls in another; that of the lowest layer goes next. A
+    pull can go as soon as every worker's pushes of its bytes have been added up. Common to all workers.
     """
 
     push_borders: tuple[int, ...]

@@ -31,7 +31,7 @@ class Phase(NamedTuple):
     sizes: tuple[int, ...] | None = None
     """Bytes of each layer; L numbers in forward order. None: not told."""
     backward: bool = False
-    """True: gradients are pushed, last layer first; for strategies that begin to fill at the layer sent first."""
+    """True: gradients are pushed, last layer first; for strategies that fill buckets as they are sent."""
 
     @property
     def layers(self) -> int:
@@ -147,7 +147,7 @@ class Costs(NamedTuple):
     push_latency_s: float = 0.0
     """What a message to the server waits without holding the link, in s."""
     update_s: float = 0.0
-    """Time of the server's update of all parameters, in s; a message's update takes its share of the bytes."""
+    """Time of the server's update of all parameters, in s; that of a message takes its share of the bytes."""
     duplex: bool = True
     """True: pulls and pushes do not share a link."""
     push_ratio: float = 1.0

@@ -1,8 +1,8 @@
 """Every schedule by name, in one table: how the transfers of a parameter server are cut, ordered and mixed.
 
-A `Phased` schedule cuts each phase into segments, with the aggregation barrier between the phases; a `Queued`
-one knows no barrier: its messages wait in queues by priority, and a pull can go as soon as all workers' pushes
-of its bytes have been added up.
+A `Phased` schedule cuts each phase into segments, with the aggregation barrier between the phases; a
+`Queued` one knows no barrier: its messages wait in queues by priority, and a pull can go as soon as all
+workers' pushes of its bytes have been added up.
 """
 
 from __future__ import annotations

@@ -29,9 +29,9 @@ def plan(
     """Return the segments in which to pull L layers while computing them forward.
 
     `pull_s` and `forward_s` are L times in s, in forward order; `startup_s` is the start-up cost in s that
-    every message pays on the link; `sizes`, L numbers of bytes, are for strategies that fill buckets. `dynacomm` is optimal under the model of `cost`; the others are rivals,
-    see `SCHEDULES`. Raises `PlanningError` (a `ValueError`) for input that is no list of times, or an unknown
-    method.
+    every message pays on the link; `sizes`, L numbers of bytes, are for strategies that fill buckets.
+    `dynacomm` is optimal under the model of `cost`; the others are rivals, see `SCHEDULES`. Raises
+    `PlanningError` (a `ValueError`) for input that is no list of times, or an unknown method.
 
     >>> plan([4, 1, 3, 2], [2, 5, 1, 3], startup_s=1)
     Segmentation(cuts=(2, 4), makespan_s=17.0, method='dynacomm')
