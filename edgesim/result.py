@@ -100,6 +100,11 @@ class Result:
         """Instants worth knowing, a row each; columns of `timeline.MARK_COLUMNS`, times in s."""
         return _frame(self.tables.marks)
 
+    @cached_property
+    def updates(self) -> pd.DataFrame:
+        """Changes of the parameters, a row each; columns of `timeline.UPDATE_COLUMNS`, times in s."""
+        return _frame(self.tables.updates)
+
     @property
     def scenario(self) -> Scenario:
         """The resolved scenario, parsed from its YAML."""

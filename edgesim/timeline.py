@@ -1,11 +1,13 @@
 """What happened: facts appended in order, never metrics.
 
-A span is one task on a device, a transfer one message on the network, a mark one instant worth knowing.
+A span is one task on a device, a transfer one message on the network, a mark one instant worth knowing, an
+update one change of the parameters.
 Rows are plain tuples in the order of the column lists below, so that recording costs an append.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,9 +54,15 @@ ROUTE_JOIN = "; "
 MARK_COLUMNS = ("time_s", "subject", "kind", "label")
 """`subject`: a device or link; `kind`: crash, return, slow, change, cut, restore, drop, timeout, ..."""
 
+UPDATE_COLUMNS = ("time_s", "subject", "iteration", "gradients", "staleness", "loss", "accuracy")
+"""`subject`: whose gradients, the server's name where they are several workers'; `gradients`: how many count;
+`staleness`: updates applied since the parameters were read from which they were computed; `loss`: mean
+training loss of their batches; `accuracy`: on the test set, 0 to 1; both NaN where they are not known."""
+
 SpanRow = tuple[str, Tag, float, float, float, float]
 TransferRow = tuple[str, str, Tag, float, float, float, float, float, float, float, str]
 MarkRow = tuple[float, str, str, str]
+UpdateRow = tuple[float, str, int, int, int, float, float]
 
 
 class Timeline:
@@ -66,7 +74,7 @@ class Timeline:
     ('pi', 'forward', '1', 0, 1, 1, 0.0, 2.0, 2.0, 0.0)
     """
 
-    __slots__ = ("marks", "spans", "transfers")
+    __slots__ = ("marks", "spans", "transfers", "updates")
 
     def __init__(self) -> None:
         self.spans: list[SpanRow] = []
@@ -75,17 +83,35 @@ class Timeline:
         """Finished messages in order of their end; see `TRANSFER_COLUMNS` (the tag nested)."""
         self.marks: list[MarkRow] = []
         """Marks in order; see `MARK_COLUMNS`."""
+        self.updates: list[UpdateRow] = []
+        """Updates in order; see `UPDATE_COLUMNS`."""
 
     def mark(self, time_s: float, subject: str, kind: str, label: str = "") -> None:
         """Write down one instant."""
         self.marks.append((time_s, subject, kind, label))
 
-    def drain(self) -> tuple[Sequence[SpanRow], Sequence[TransferRow], Sequence[MarkRow]]:
+    def update(
+        self,
+        time_s: float,
+        subject: str,
+        iteration: int,
+        gradients: int,
+        staleness: int,
+        loss: float = math.nan,
+        accuracy: float = math.nan,
+    ) -> None:
+        """Write down one update of the parameters."""
+        self.updates.append((time_s, subject, iteration, gradients, staleness, loss, accuracy))
+
+    def drain(
+        self,
+    ) -> tuple[Sequence[SpanRow], Sequence[TransferRow], Sequence[MarkRow], Sequence[UpdateRow]]:
         """Hand over all rows and forget them; the lists themselves stay the same objects."""
-        rows = (self.spans[:], self.transfers[:], self.marks[:])
+        rows = (self.spans[:], self.transfers[:], self.marks[:], self.updates[:])
         self.spans.clear()
         self.transfers.clear()
         self.marks.clear()
+        self.updates.clear()
         return rows
 
 

@@ -1,4 +1,4 @@
-"""What is trained: ordered layers with their costs, and the two questions a training system asks.
+"""What is trained: ordered layers with their costs, and what a training system asks of them.
 
 Layers are parametrised layers, each with the parameter-free work that follows it, in forward order.
 Sizes and times are for one whole batch unless a field says otherwise.
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from edgesim.cluster import Device
 
@@ -201,3 +201,32 @@ def device_time_s(device: Device, profiled_s: float, flop: float, traffic_bytes:
         return profiled_s / device.speed
     assert device.compute_flops is not None, f"{device.name} has neither speed nor compute"
     return max(flop / device.compute_flops, traffic_bytes / device.memory_bandwidth_Bps)
+
+
+class Lesson(NamedTuple):
+    """What one update of the parameters showed."""
+
+    loss: float
+    """Mean training loss of the batches that count in it, each at the parameters its worker had read."""
+    accuracy: float | None
+    """Share of the test set that the updated parameters get right, 0 to 1; None where it is not due."""
+
+
+class Learner(Protocol):
+    """The real training beside the simulated one: the clock asks it nothing and it asks the clock nothing.
+
+    A training system calls it in the order in which things happen; no call takes simulated time.
+    """
+
+    def pull(self, worker: str) -> None:
+        """Let a worker compute its next gradient from the parameters as they are now."""
+        ...
+
+    def apply(self, workers: Sequence[str], share: float = 1.0) -> Lesson:
+        """Update the parameters with `share` x the mean of these workers' gradients, and say what it showed.
+
+        Each gradient is that of the worker's next batch at the parameters it pulled last. The order of the
+        workers decides the rounding of their sum: a caller that gives them in one order whatever happened
+        first gets the same bits.
+        """
+        ...

@@ -55,6 +55,7 @@ def test_save_and_load(tmp_path):
         "timeline.png",
         "trace.json.gz",
         "transfers.parquet",
+        "updates.parquet",
     ]
     again.save(tmp_path / "run")
     assert Result.load(tmp_path / "run").summary == one.summary

@@ -1,9 +1,9 @@
 """A run's directory: rows stream to disk while it goes on, and a kill at any moment leaves it readable.
 
-While the run goes on `spans.parquet`, `transfers.parquet` and `marks.parquet` are directories of part files
-(links into `parts-N/`). `finish` merges each into one file whose rename replaces the link in a single step,
-so at no moment is a table missing or half written; where the file system has no symbolic links the part
-directories stay. `summary.json` says `complete: false` from the first moment and is replaced whole.
+While the run goes on `spans.parquet` and its like, one a table, are directories of part files (links into
+`parts-N/`). `finish` merges each into one file whose rename replaces the link in a single step, so at no
+moment is a table missing or half written; where the file system has no symbolic links the part directories
+stay. `summary.json` says `complete: false` from the first moment and is replaced whole.
 """
 
 from __future__ import annotations
@@ -82,11 +82,10 @@ class RunDirectory:
 
     def flush(self, **known: Any) -> None:
         """Drain the timeline into new part files; renew `summary.json` with `known` (e.g. `simulated_s`)."""
-        spans, transfers, marks = self.timeline.drain()
-        self._waiting["spans"] += spans
-        self._waiting["transfers"] += transfers
-        self._waiting["marks"] += marks
-        self._iterations += [row[0] for row in marks if row[2] == ITERATION]
+        rows = self.timeline.drain()
+        for name, some in zip(TABLES, rows, strict=True):
+            self._waiting[name] += some
+        self._iterations += [row[0] for row in rows[2] if row[2] == ITERATION]
         with _said(self.path):
             for name in TABLES:
                 self._write(name)

@@ -1,6 +1,6 @@
 """Timeline rows as Arrow tables with an explicit schema, and the fingerprint of what happened.
 
-The three tables are `spans`, `transfers` and `marks`; their columns, units included, are those of
+The tables are `spans`, `transfers`, `marks` and `updates`; their columns, units included, are those of
 `edgesim.timeline`. pyarrow is imported when a table is first made, not when this module is.
 """
 
@@ -8,29 +8,38 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS, Timeline
+from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS, UPDATE_COLUMNS, Timeline
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-TABLES = ("spans", "transfers", "marks")
-COLUMNS = {"spans": SPAN_COLUMNS, "transfers": TRANSFER_COLUMNS, "marks": MARK_COLUMNS}
+TABLES = ("spans", "transfers", "marks", "updates")
+COLUMNS = {
+    "spans": SPAN_COLUMNS,
+    "transfers": TRANSFER_COLUMNS,
+    "marks": MARK_COLUMNS,
+    "updates": UPDATE_COLUMNS,
+}
 TAG_AT = {"spans": 1, "transfers": 2}
 """Position of the nested tag in a row."""
 
 CHUNK = 500
 """Rows transposed at a time: so few that a row is still in the processor's cache for its next column."""
 TEXT = {"device", "source", "target", "kind", "label", "route", "subject"}
-WHOLE = {"iteration", "first", "last", "bytes"}
+WHOLE = {"iteration", "first", "last", "bytes", "gradients", "staleness"}
+LEARNT = {"loss", "accuracy"}
+"""What was learnt depends on the processor to the last bit, so that fingerprints leave it out."""
+OPTIONAL = {"updates"}
+"""Tables that are part of a fingerprint only where they have rows."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
-    """What a run recorded, as three Arrow tables in order of their rows' end."""
+    """What a run recorded, as Arrow tables in order of their rows' end."""
 
     spans: pa.Table
     """Tasks on devices; see `timeline.SPAN_COLUMNS`."""
@@ -38,6 +47,8 @@ class Tables:
     """Messages on the network; see `timeline.TRANSFER_COLUMNS`."""
     marks: pa.Table
     """Instants worth knowing; see `timeline.MARK_COLUMNS`."""
+    updates: pa.Table = field(default_factory=lambda: _none("updates"))
+    """Changes of the parameters; see `timeline.UPDATE_COLUMNS`."""
 
     @classmethod
     def of(cls, timeline: Timeline) -> Tables:
@@ -46,6 +57,7 @@ class Tables:
             spans=table("spans", timeline.spans),
             transfers=table("transfers", timeline.transfers),
             marks=table("marks", timeline.marks),
+            updates=table("updates", timeline.updates),
         )
 
     def rows(self, name: str, *columns: str) -> Iterable[tuple[Any, ...]]:
@@ -54,11 +66,12 @@ class Tables:
         return zip(*(chosen.column(column).to_pylist() for column in columns), strict=True)
 
     def between(self, start_s: float, end_s: float) -> Tables:
-        """Return the tasks and messages that touch [start, end), uncut, and the marks in it."""
+        """Return the tasks and messages that touch [start, end), uncut, and the marks and updates in it."""
         return Tables(
             spans=_touching(self.spans, start_s, end_s),
             transfers=_touching(self.transfers, start_s, end_s),
             marks=_touching(self.marks, start_s, end_s),
+            updates=_touching(self.updates, start_s, end_s),
         )
 
     def fingerprint(self) -> str:
@@ -67,6 +80,10 @@ class Tables:
         for name in TABLES:
             mark.add(name, getattr(self, name))
         return mark.hexdigest()
+
+
+def _none(name: str) -> pa.Table:
+    return schema(name).empty_table()
 
 
 def _touching(table: pa.Table, start_s: float, end_s: float) -> pa.Table:
@@ -126,14 +143,20 @@ class Fingerprint:
     Each column is hashed as a stream of little-endian int64: counts as they are, times and work rounded to
     whole nanoseconds, bytes to whole bytes, text as the lengths of its values, with the values themselves,
     as UTF-8 one after the other, in a second stream. The fingerprint is the hash over names and hashes
-    of all columns and the numbers of rows.
+    of all columns and the numbers of rows; an empty table of updates is left out, and so are losses and
+    accuracies.
 
     >>> len(Tables.of(Timeline()).fingerprint())
     64
     """
 
     def __init__(self) -> None:
-        self._numbers = {(name, column): hashlib.sha256() for name in TABLES for column in COLUMNS[name]}
+        self._numbers = {
+            (name, column): hashlib.sha256()
+            for name in TABLES
+            for column in COLUMNS[name]
+            if column not in LEARNT
+        }
         self._texts = {key: hashlib.sha256() for key in self._numbers if key[1] in TEXT}
         self.rows = dict.fromkeys(TABLES, 0)
         """Number of rows added, by table."""
@@ -141,7 +164,7 @@ class Fingerprint:
     def add(self, name: str, part: pa.Table) -> None:
         """Go on with the next rows of a table."""
         self.rows[name] += part.num_rows
-        for column in COLUMNS[name]:
+        for column in (column for column in COLUMNS[name] if column not in LEARNT):
             for chunk in part.column(column).chunks:
                 numbers = chunk
                 if column in TEXT:
@@ -153,6 +176,8 @@ class Fingerprint:
         """Return the fingerprint of what was added so far."""
         whole = hashlib.sha256()
         for (name, column), digest in (*self._numbers.items(), *self._texts.items()):
+            if name in OPTIONAL and not self.rows[name]:
+                continue
             whole.update(f"{name}.{column} {self.rows[name]} {digest.hexdigest()}\n".encode())
         return whole.hexdigest()
 

@@ -60,6 +60,7 @@ def timeline(
         made.transfers.extend(sorted(transfers, key=lambda row: row[9]))
         start = done + 0.05 * scale_s
         made.mark(start, "server", "iteration", str(iteration))
+        made.update(start, "server", iteration, workers, 0)
     return made
 
 

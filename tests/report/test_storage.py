@@ -15,7 +15,7 @@ from edgesim.report.metrics import summary
 from edgesim.report.storage import RunDirectory
 from edgesim.report.tables import TABLES, Tables
 from edgesim.result import Result
-from edgesim.timeline import Tag, Timeline
+from edgesim.timeline import UPDATE_COLUMNS, Tag, Timeline
 from tests.report.synthetic import facts, star, timeline
 
 
@@ -32,6 +32,7 @@ def write(path, made, chunk=50):
         live.transfers.extend(made.transfers[start : start + chunk])
         directory.flush(simulated_s=float(start))
     live.marks.extend(made.marks)
+    live.updates.extend(made.updates)
     directory.flush()
     return directory
 
@@ -53,7 +54,12 @@ def test_finished_run_has_the_same_rows_and_fingerprint(tmp_path):
     directory = write(tmp_path / "run", made)
     directory.finish(summary(directory.tables(), cluster, facts(made, cluster)))
     loaded, counts = check_reads(tmp_path / "run")
-    assert counts == {"spans": len(made.spans), "transfers": len(made.transfers), "marks": len(made.marks)}
+    assert counts == {
+        "spans": len(made.spans),
+        "transfers": len(made.transfers),
+        "marks": len(made.marks),
+        "updates": len(made.updates),
+    }
     assert loaded.summary["fingerprint"] == whole.fingerprint() == loaded.tables.fingerprint()
     assert directory.fingerprint == whole.fingerprint()
     assert loaded.summary["complete"] is True
@@ -63,6 +69,7 @@ def test_finished_run_has_the_same_rows_and_fingerprint(tmp_path):
         "spans.parquet",
         "summary.json",
         "transfers.parquet",
+        "updates.parquet",
     ]
     assert loaded.spans.equals(pd.read_parquet(tmp_path / "run" / "spans.parquet"))
 
@@ -226,6 +233,7 @@ def test_a_failed_write_loses_nothing(tmp_path, monkeypatch):
         with pytest.raises(Killed):
             directory.flush()
     live.marks.extend(made.marks)
+    live.updates.extend(made.updates)
     directory.flush()
     assert check_reads(tmp_path)[0].tables.fingerprint() == Tables.of(made).fingerprint()
 
@@ -266,6 +274,36 @@ def test_fingerprint_sees_every_change(rows, data):
     one.spans.extend(rows)
     other.spans.extend([*rows[:index], changed, *rows[index + 1 :]])
     assert Tables.of(one).fingerprint() != Tables.of(other).fingerprint()
+
+
+def test_fingerprint_counts_updates_where_there_are_some_but_not_what_was_learnt():
+    def of(*rows):
+        made = Timeline()
+        made.mark(1.0, "server", "iteration", "0")
+        for row in rows:
+            made.update(*row)
+        return Tables.of(made).fingerprint()
+
+    without = "74aa077a"
+    assert of()[:8] == without, "as when there were no updates"
+    stale = [of((1.0, "pi", 0, 1, staleness)) for staleness in range(3)]
+    assert len({of(), *stale}) == 4
+    assert of((1.0, "pi", 0, 1, 2, 0.25, 0.5)) == stale[2]
+
+
+def test_updates_are_read_back_to_the_last_bit(tmp_path):
+    live = Timeline()
+    directory = RunDirectory(tmp_path, live)
+    for index in range(5):
+        live.update(index / 3, "server", index, 2, 0, 1 / (index + 1), 0.5 if index == 4 else float("nan"))
+        directory.flush()
+    rows = [*check_reads(tmp_path)[0].tables.rows("updates", "time_s", "iteration", "loss")]
+    assert rows == [(index / 3, index, 1 / (index + 1)) for index in range(5)]
+    directory.finish({"fingerprint": directory.fingerprint, "complete": True})
+    frame = Result.load(tmp_path).updates
+    assert tuple(frame.columns) == UPDATE_COLUMNS
+    assert frame.loss.tolist() == [1 / (index + 1) for index in range(5)]
+    assert frame.accuracy.isna().tolist() == [True] * 4 + [False]
 
 
 def test_a_damaged_table_is_told_not_thrown(tmp_path):
