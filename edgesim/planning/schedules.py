@@ -3,15 +3,20 @@
 A `Phased` schedule cuts each phase into segments, with the aggregation barrier between the phases; a
 `Queued` one knows no barrier: its messages wait in queues by priority, and a pull can go as soon as all
 workers' pushes of its bytes have been added up.
+
+`pick` knows more than the table: what installed packages offer as entry points of the group
+`edgesim.schedules`, and a user's own by import path, `package.module:name`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from edgesim.plan import QueuePlan
-from edgesim.planning.cost import Costs, Phase
+from edgesim.planning import own, queues, rivals, threshold
+from edgesim.planning.cost import Costs, Phase, PlanningError
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +42,93 @@ class Queued:
 
 
 Schedule = Phased | Queued
+
+SCHEDULES: dict[str, Schedule] = {
+    "sequential": Phased(rivals.sequential, doc="one message for all layers, then all computing"),
+    "layer-by-layer": Phased(rivals.layer_by_layer, doc="one message a layer"),
+    "ibatch": Phased(rivals.ibatch, doc="layers batched greedily (a reconstruction)"),
+    "mg-wfbp": Phased(
+        rivals.mg_wfbp, doc="layers merged where waiting for the next costs less than a start-up"
+    ),
+    "tictac": Phased(rivals.tictac, doc="one message a layer in forward order: layer-by-layer, on a chain"),
+    "fusion-25mb": Phased(
+        rivals.fusion(25 * rivals.MIB, overfull=True), doc="buckets of 25 MiB, as PyTorch DDP fills them"
+    ),
+    "fusion-64mb": Phased(
+        rivals.fusion(64 * rivals.MIB), doc="buckets of at most 64 MiB, as Horovod fills them"
+    ),
+    "dynacomm": Phased(
+        threshold.best_cuts,
+        adapts=True,
+        doc="layers batched so that the iteration is as short as can be (the default)",
+    ),
+    "p3": Queued(queues.p3, doc="no barrier: slices of 40,000 elements, the lowest layer first"),
+    "bytescheduler": Queued(
+        queues.bytescheduler, doc="no barrier: slices of 1M elements by priority, 4M on their way at most"
+    ),
+}
+"""Every schedule of edgesim by name: those with a barrier, then those without."""
+# The slot of "dynacomm-overlap": Queued(overlap.search) joins as soon as planning/overlap.py is there.
+
+
+def pick(name: str) -> Schedule:
+    """Return the schedule of a name: of the table, of an installed package, or of an import path.
+
+    What an import path or entry point names is a function from a `Phase` to cuts, or a `Phased` or `Queued`
+    object; a name of the table is never looked for elsewhere. What such a schedule returns is checked when it
+    plans. Raises `PlanningError` for a name that leads nowhere, or to something else.
+
+    >>> pick("sequential").cut(Phase([0.0, 1.0, 2.0], [0.0, 1.0, 2.0], 0.5))
+    (2,)
+    >>> pick("edgesim.planning.rivals:layer_by_layer").cut(Phase([0.0, 1.0, 2.0], [0.0, 1.0, 2.0], 0.5))
+    (1, 2)
+    """
+    if is_built_in(name):
+        return SCHEDULES[name]
+    if own.is_import_path(name):
+        return _checked(name, own.imported(name))
+    try:
+        found = own.installed(name)
+    except LookupError:
+        known = names()
+        raise PlanningError(
+            f"unknown schedule {name!r}{own.hint(name, known)}; known: {', '.join(known)}; "
+            "your own: package.module:function"
+        ) from None
+    return _checked(name, found)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of the table, then those that installed packages offer."""
+    return (*SCHEDULES, *(name for name in own.installed_names() if not is_built_in(name)))
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether a schedule is one of the table."""
+    return name in SCHEDULES
+
+
+def describe(schedule: Schedule) -> str:
+    """Return what a schedule does, in a line: its `doc`, or the first line of its function's docstring.
+
+    >>> describe(pick("tictac"))
+    'one message a layer in forward order: layer-by-layer, on a chain'
+    """
+    function = schedule.cut if isinstance(schedule, Phased) else schedule.split
+    return schedule.doc or (getattr(function, "__doc__", None) or "").strip().partition("\n")[0]
+
+
+def _checked(name: str, found: object) -> Schedule:
+    """Return what a user's name stands for, as a schedule whose plans are checked."""
+    if isinstance(found, Phased) and callable(found.cut):
+        cut = partial(own.cuts, name, found.cut)
+        return Phased(cut=cut, adapts=found.adapts, doc=describe(found))
+    if isinstance(found, Queued) and callable(found.split):
+        return Queued(split=partial(own.queue_plan, name, found.split), doc=describe(found))
+    if callable(found) and not isinstance(found, type):
+        return _checked(name, Phased(found))
+    what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+    raise PlanningError(
+        f"schedule {name!r} is {what}: give a function from a Phase to cuts, or a Phased or Queued "
+        "object that holds a function"
+    )

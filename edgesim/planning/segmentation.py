@@ -8,14 +8,12 @@ one planner serves both.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from edgesim.plan import Segmentation
-from edgesim.planning import dp, threshold
-from edgesim.planning.cost import Phase, PlanningError, exposed_s, makespan_s, phase
-
-Strategy = Callable[[Phase], tuple[int, ...]]
-"""From the times of a phase to its cuts, 1-based last layer of each segment."""
+from edgesim.planning import dp, rivals, threshold
+from edgesim.planning.cost import Phase, PlanningError, makespan_s, phase
+from edgesim.planning.schedules import Phased, pick
 
 
 def plan(
@@ -30,8 +28,9 @@ def plan(
 
     `pull_s` and `forward_s` are L times in s, in forward order; `startup_s` is the start-up cost in s that
     every message pays on the link; `sizes`, L numbers of bytes, are for strategies that fill buckets.
-    `dynacomm` is optimal under the model of `cost`; the others are rivals, see `SCHEDULES`. Raises
-    `PlanningError` (a `ValueError`) for input that is no list of times, or an unknown method.
+    `method` is the name of a phased schedule, or the import path of one's own (`schedules.pick`); `dynacomm`
+    is optimal under the model of `cost`, the others are rivals. Raises `PlanningError` (a `ValueError`) for
+    input that is no list of times, an unknown method, and one without phases.
 
     >>> plan([4, 1, 3, 2], [2, 5, 1, 3], startup_s=1)
     Segmentation(cuts=(2, 4), makespan_s=17.0, method='dynacomm')
@@ -61,68 +60,23 @@ def plan_backward(
 
 
 def _planned(times: Phase, method: str) -> Segmentation:
-    cuts = _pick(method)(times)
+    schedule = ORACLES.get(method) or pick(method)
+    if not isinstance(schedule, Phased):
+        raise PlanningError(
+            f"schedule {method!r} knows no phases, so it has no cuts: "
+            f"edgesim.planning.schedules.pick({method!r}).split(costs) returns its messages"
+        )
+    cuts = schedule.cut(times)
     return Segmentation(cuts=cuts, makespan_s=makespan_s(times, cuts), method=method)
 
 
-def sequential(times: Phase) -> tuple[int, ...]:
-    """Return one segment: all of the model, then all of the computing (the plain parameter server)."""
-    return (times.layers,)
-
-
-def layer_by_layer(times: Phase) -> tuple[int, ...]:
-    """Return a segment a layer (wait-free back-propagation; Poseidon, Zhang et al., USENIX ATC 2017)."""
-    return tuple(range(1, times.layers + 1))
-
-
-def ibatch(times: Phase) -> tuple[int, ...]:
-    """Return greedily batched segments: our reconstruction of iBatch (Wang et al., AAAI 2019).
-
-    The published rule is not given in full. Here: for every first cut, take again and again the farthest next
-    cut whose transfer is hidden by the computing already received; if there is none, a single layer; keep the
-    best of these L runs. Gradients are batched in the same way, mirrored in time (iPart, IEEE TPDS 2021).
-    O(L^2).
-    """
-    runs = (_greedy_run(times, first) for first in range(1, times.layers + 1))
-    return min(runs, key=lambda cuts: exposed_s(times, cuts))
-
-
-def _greedy_run(times: Phase, first: int) -> tuple[int, ...]:
-    transfer, compute, startup = times[:3]
-    cuts = [first]
-    done = startup + transfer[first] + compute[first]
-    while cuts[-1] < times.layers:
-        here = cuts[-1]
-        arrival = (len(cuts) + 1) * startup
-        cut = here + 1
-        while cut < times.layers and arrival + transfer[cut + 1] <= done:
-            cut += 1
-        done = max(done, arrival + transfer[cut]) + compute[cut] - compute[here]
-        cuts.append(cut)
-    return tuple(cuts)
-
-
-SCHEDULES: dict[str, Strategy] = {
-    "dynacomm": threshold.best_cuts,
-    "sequential": sequential,
-    "layer-by-layer": layer_by_layer,
-    "ibatch": ibatch,
-}
-"""Every strategy by name."""
-
-ORACLES: dict[str, Strategy] = {"dynacomm-dp": dp.best_cuts}
+ORACLES: dict[str, Phased] = {"dynacomm-dp": Phased(dp.best_cuts)}
 """Slow strategies for checks and benchmarks, known to `plan` too but no schedule to train with."""
 
-
-def _pick(method: str) -> Strategy:
-    strategy = SCHEDULES.get(method) or ORACLES.get(method)
-    if strategy is None:
-        raise PlanningError(f"unknown schedule {method!r}{_hint(method)}; known: {', '.join(SCHEDULES)}")
-    return strategy
-
-
-def _hint(method: object) -> str:
-    from difflib import get_close_matches  # only a misspelt name pays for loading it
-
-    close = get_close_matches(str(method), SCHEDULES, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+SCHEDULES: dict[str, rivals.Strategy] = {
+    "dynacomm": threshold.best_cuts,
+    "sequential": rivals.sequential,
+    "layer-by-layer": rivals.layer_by_layer,
+    "ibatch": rivals.ibatch,
+}
+"""The first four; superseded by `schedules.SCHEDULES`, which has all."""
