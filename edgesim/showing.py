@@ -278,7 +278,10 @@ SCHEDULES = {
     "ibatch": "layers batched greedily",
     "dynacomm": "layers batched so that the iteration is as short as can be (the default)",
 }
-METHODS = {"parameter-server": "one server, workers in bulk-synchronous steps"}
+METHODS = {
+    "parameter-server": "servers hold the parameters, workers pull them and push gradients",
+    "all-reduce": "workers add up their gradients among themselves, in a ring or a tree",
+}
 TOPOLOGIES = {
     "star": "every device linked to a switch, or to the device in the `center`",
     "chain": "every device linked to the next",

@@ -17,7 +17,7 @@ def configure(scenario: Scenario) -> Config:
     """Return the settings of a scenario's training."""
     asked = scenario.training
     return Config(
-        server=asked.server,
+        server=asked.server,  # type: ignore[union-attr]
         workers=workers_of(scenario),
         schedule=asked.schedule,
         iterations=scenario.stop.iterations,

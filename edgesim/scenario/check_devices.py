@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from pathlib import Path
+
 from edgesim import catalogue
 from edgesim.errors import ProfileError
 from edgesim.scenario.build import overridden
@@ -12,6 +15,7 @@ from edgesim.scenario.finding import Finding
 from edgesim.scenario.names import members
 from edgesim.scenario.presets import PRESETS
 from edgesim.units import DATA, show
+from edgesim.workload import Workload, rebatched
 
 MAX_DEVICES = 1_000_000
 ITEM_BYTES = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2}
@@ -119,24 +123,50 @@ def _importable(name: str) -> bool:
 
 
 def _trained(finding: Finding) -> list[str]:
-    names = (*finding.workers, finding.scenario.training.server)
+    names = (*finding.workers, *finding.hosts)
     return [name for name in names if name in finding.names.devices]
 
 
-def _profile(finding: Finding) -> None:
+def _saved(path: Path) -> Workload:
+    """Return the profile in a file; one that many alternatives share is read once while it stays the same."""
+    try:
+        stat = path.stat()
+    except (OSError, ValueError):
+        return _read.__wrapped__(path, 0, 0)  # which says what is wrong
+    return _read(path, stat.st_mtime_ns, stat.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, changed_ns: int, size: int) -> Workload:
     from edgesim import workload_file
 
+    return workload_file.load(path)
+
+
+def _other_batch(finding: Finding, measured: int) -> None:
+    """Note a batch that the profile was not made with where a worker takes its times from the profile."""
+    for name in finding.workers:
+        device = finding.names.devices.get(name)
+        if device is not None and device.speed is not None:
+            message = (
+                f"the profile was made with {measured}, and {name!r} takes its times from it; remove this, "
+                "profile the model again, or give that device a `compute` in place of its `speed`"
+            )
+            finding.say(message, "workload", "batch_size")
+            return
+
+
+def _profile(finding: Finding) -> None:
     stated = finding.scenario.workload
     assert stated.profile is not None
     try:
-        saved = workload_file.load(finding.scenario.resolve(stated.profile))
+        saved = _saved(finding.scenario.resolve(stated.profile))
     except (ProfileError, OSError, ValueError) as error:
         finding.say(str(error), "workload", "profile")
         return
     agreed = {
         "model": (stated.model, saved.model),
         "input": (stated.input, tuple(saved.input_shape)),
-        "batch_size": (stated.batch_size, saved.batch_size),
         "dtype": (stated.dtype, saved.dtype),
     }
     for key, (ours, theirs) in agreed.items():
@@ -144,6 +174,9 @@ def _profile(finding: Finding) -> None:
             shown = list(theirs) if isinstance(theirs, tuple) else theirs
             message = f"the profile was made with {shown}; remove it, or profile the model again"
             finding.say(message, "workload", key)
+    if stated.batch_size is not None and stated.batch_size != saved.batch_size:
+        _other_batch(finding, saved.batch_size)
+        saved = rebatched(saved, stated.batch_size)
     _memory(finding, saved.model, saved.memory_bytes(), saved.parameter_bytes, "training needs")
 
 
@@ -152,12 +185,11 @@ def _memory(finding: Finding, model: str, training_bytes: int, parameter_bytes: 
 
     The server holds the parameters and the sum of the gradients, and under `drop` a gradient a worker.
     """
-    training = finding.scenario.training
-    server = training.server
-    copies = 2 + (len(finding.workers) if training.on_crash == "drop" else 0)
+    copies = 2 + (len(finding.workers) if finding.scenario.training.on_crash == "drop" else 0)
     entries = {id(device): index for index, device in enumerate(finding.scenario.devices)}
     needs = [(name, training_bytes, says) for name in finding.workers]
-    needs.append((server, copies * parameter_bytes, "parameters and gradients need"))
+    if len(finding.hosts) == 1:  # what each of several holds is known when the layers are
+        needs.append((finding.hosts[0], copies * parameter_bytes, "parameters and gradients need"))
     said: set[int] = set()
     for name, need, words in needs:
         device = finding.names.devices.get(name)

@@ -1,4 +1,4 @@
-"""Checks of the `training`, `events` and `stop` sections."""
+"""Checks of the `events` and `stop` sections."""
 
 from __future__ import annotations
 
@@ -11,27 +11,6 @@ from edgesim.scenario.topologies import access_point
 
 _ON_DEVICES, _ON_LINKS = ("crash", "slow"), ("change", "cut")
 _SELECTORS = ("device", "devices", "link", "links")
-
-
-def check_training(finding: Finding) -> bool:
-    """Note what is wrong with the training; return whether its devices can be relied on."""
-    training, before = finding.scenario.training, len(finding.problems)
-    finding.device(training.server, ("training", "server"))
-    seen: dict[str, str] = {}
-    for index, name in enumerate(training.workers or ()):
-        path = ("training", "workers", index)
-        if not finding.device(name, path, group=True):
-            continue
-        members = finding.names.expand([name])
-        if training.server in members:
-            finding.say(f"the server {training.server!r} cannot be a worker too; take it away", *path)
-        twice = next((member for member in members if member in seen), None)
-        if twice is not None:
-            finding.say(f"{twice!r} is a worker already by {seen[twice]!r}; remove one", *path)
-        seen.update(dict.fromkeys(members, name))
-    if len(finding.problems) == before and not finding.workers:
-        finding.say("there is no device besides the server; add a worker to `devices`", "training", "server")
-    return len(finding.problems) == before
 
 
 def check_stop(finding: Finding) -> None:
@@ -134,7 +113,7 @@ def _content(finding: Finding, event: Event, index: int) -> None:
 def _idle(finding: Finding, device: str) -> bool:
     """Return whether nothing that happens to a device can matter: it neither trains nor forwards."""
     training, network = finding.scenario.training, finding.scenario.network
-    if training.workers is None or device == training.server or device in finding.worker_set:
+    if training.workers is None or device in finding.hosts or device in finding.worker_set:
         return False
     if network.topology == "star":
         return device != network.center
@@ -145,7 +124,7 @@ def _policy(finding: Finding) -> None:
     training = finding.scenario.training
     if "on_crash" not in training.model_fields_set:
         return
-    trained = {training.server, *finding.workers}
+    trained = {*finding.hosts, *finding.workers}
     crashing = [
         event for event in finding.scenario.events if event.crash is not None or event.random is not None
     ]

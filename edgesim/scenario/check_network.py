@@ -60,8 +60,8 @@ def _middle(finding: Finding) -> bool:
     there = True
     if network.topology == "star" and network.center is not None:
         there = finding.device(network.center, ("network", "center"))
-    server = finding.scenario.training.server
-    if network.topology == "wifi" and network.access_point not in (None, server):
+    server = next(iter(finding.hosts), None)
+    if network.topology == "wifi" and server is not None and network.access_point not in (None, server):
         message = (
             f"must be the training server {server!r}, got {network.access_point!r}: what is relayed crosses "
             "the medium twice, which is not modelled; remove it"

@@ -91,9 +91,9 @@ def check_end(finding: Finding) -> None:
     for index, event in enumerate(finding.scenario.events):
         if event.at == 0 and event.crash is not None and event.crash.for_ is None:
             gone.update(targets(event, finding.names))
-            server = finding.scenario.training.server
-            if server in gone or gone.issuperset(finding.workers):
-                who = f"the server {server!r} is" if server in gone else "all workers are"
+            server = next((host for host in finding.hosts if host in gone), None)
+            if server is not None or gone.issuperset(finding.workers):
+                who = "all workers are" if server is None else f"the server {server!r} is"
                 message = (
                     f"{who} gone for good from the start, so `stop` can never come; give `for` or `stop.time`"
                 )

@@ -1,4 +1,4 @@
-"""Checks of the ways between the server and its workers."""
+"""Checks of the ways between the servers and their workers, or among workers without a server."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MAX_SAID = 5
 
 
 def check_reachable(finding: Finding) -> None:
-    """Note each worker that cannot reach the server, or that it cannot reach."""
+    """Note each worker that cannot reach a server, or be reached by it; without servers, the first worker."""
     if finding.scenario.network.topology != "links":
         return
-    server = finding.scenario.training.server
     lost, nodes = _lost(finding, frozenset())
     strangers = sorted(node for node in nodes if node not in finding.names.devices)
     hint = f"; or is the switch {strangers[0]!r} a misspelt device?" if strangers else ""
-    for worker, direction in list(lost.items())[:MAX_SAID]:
+    role = "server" if finding.hosts else "worker"
+    for worker, (direction, anchor) in list(lost.items())[:MAX_SAID]:
         message = (
-            f"there is no route {direction} the server {server!r} for the worker {worker!r}; add a link{hint}"
+            f"there is no route {direction} the {role} {anchor!r} for the worker {worker!r}; add a link{hint}"
         )
         finding.say(message, "network", "links")
     if len(lost) > MAX_SAID:
@@ -37,14 +37,14 @@ def check_cut_off(finding: Finding) -> None:
     if lost:
         worker = next(iter(lost))
         message = (
-            f"the worker {worker!r} has no route to the server and back from the start for good; give `for`, "
-            "or take it away"
+            f"the worker {worker!r} has no route to {lost[worker][1]!r} and back from the start for good; "
+            "give `for`, or take it away"
         )
         finding.say(message, "events", max(cut.values()), "cut", key=True)
 
 
-def _lost(finding: Finding, cut: frozenset[str]) -> tuple[dict[str, str], set[str]]:
-    """Return the workers without a route, each with the direction it lacks, and all nodes with links."""
+def _lost(finding: Finding, cut: frozenset[str]) -> tuple[dict[str, tuple[str, str]], set[str]]:
+    """Return workers without a route, each with the direction and end it lacks, and all nodes with links."""
     forward: dict[str, list[str]] = {}
     backward: dict[str, list[str]] = {}
     for wire in wires(finding.scenario, finding.names):
@@ -53,10 +53,12 @@ def _lost(finding: Finding, cut: frozenset[str]) -> tuple[dict[str, str], set[st
             if link is not None and link not in cut:
                 forward.setdefault(source, []).append(target)
                 backward.setdefault(target, []).append(source)
-    server = finding.scenario.training.server
-    down, up = _reached(server, forward), _reached(server, backward)
-    both = up & down
-    lost = {name: "to" if name not in up else "from" for name in finding.workers if name not in both}
+    lost: dict[str, tuple[str, str]] = {}
+    for anchor in finding.hosts or finding.workers[:1]:
+        down, up = _reached(anchor, forward), _reached(anchor, backward)
+        for name in finding.workers:
+            if name not in down or name not in up:
+                lost.setdefault(name, ("to" if name not in up else "from", anchor))
     return lost, set(forward) | set(backward)
 
 
@@ -65,16 +67,17 @@ def check_medium(finding: Finding) -> None:
     scenario = finding.scenario
     if scenario.network.duplex != "shared":
         return
-    server = scenario.training.server
     pairs = [(wire.source, wire.target) for wire in wires(scenario, finding.names)]
-    near = {end for pair in pairs if server in pair for end in pair}
-    far = next((worker for worker in finding.workers if worker not in near), None)
-    if far is not None:
-        message = (
-            f"a message of {far!r} to the server {server!r} would cross the one medium more than once; "
-            "use topology `wifi`, or `duplex: half`"
-        )
-        finding.say(message, "network", "duplex")
+    for anchor in finding.hosts or finding.workers:
+        near = {anchor} | {end for pair in pairs if anchor in pair for end in pair}
+        far = next((worker for worker in finding.workers if worker not in near), None)
+        if far is not None:
+            message = (
+                f"a message of {far!r} to {anchor!r} would cross the one medium more than once; "
+                "use topology `wifi`, or `duplex: half`"
+            )
+            finding.say(message, "network", "duplex")
+            return
 
 
 def _reached(start: str, neighbours: dict[str, list[str]]) -> set[str]:

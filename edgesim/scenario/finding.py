@@ -8,7 +8,7 @@ from edgesim.errors import Problem
 from edgesim.scenario.document import Document, Path_
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.model import Scenario
-from edgesim.scenario.names import Names, workers_of
+from edgesim.scenario.names import Names, hosts_of, workers_of
 from edgesim.scenario.topologies import link_names
 
 
@@ -29,6 +29,11 @@ class Finding:
     def workers(self) -> tuple[str, ...]:
         """Devices that train."""
         return workers_of(self.scenario, self.names)
+
+    @cached_property
+    def hosts(self) -> tuple[str, ...]:
+        """Devices that hold the parameters."""
+        return hosts_of(self.scenario, self.names)
 
     @cached_property
     def links(self) -> dict[str, tuple[str, ...]]:

@@ -54,9 +54,15 @@ def names_of(scenario: Scenario) -> Names:
     return Names(scenario.devices)
 
 
+def hosts_of(scenario: Scenario, names: Names | None = None) -> tuple[str, ...]:
+    """Return the devices that hold the parameters, in their order; none where training has no server."""
+    return (names or names_of(scenario)).expand(scenario.training.hosts)
+
+
 def workers_of(scenario: Scenario, names: Names | None = None) -> tuple[str, ...]:
-    """Return the devices that train: those declared, or all but the server."""
+    """Return the devices that train: those declared, or all but the servers."""
     names = names or names_of(scenario)
     if scenario.training.workers is not None:
         return names.expand(scenario.training.workers)
-    return tuple(name for name in names.devices if name != scenario.training.server)
+    hosts = frozenset(hosts_of(scenario, names))
+    return tuple(name for name in names.devices if name not in hosts)

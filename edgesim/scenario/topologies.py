@@ -59,8 +59,8 @@ def own_settings(scenario: Scenario, names: Names) -> dict[str, LinkSettings]:
 
 
 def access_point(scenario: Scenario) -> str:
-    """Return the device at the access point of a wifi: the training server."""
-    return scenario.network.access_point or scenario.training.server
+    """Return the device at the access point of a wifi: the first training server; none without one."""
+    return scenario.network.access_point or next(iter(scenario.training.hosts), "")
 
 
 def _access(scenario: Scenario, device: str, middle: str, own: dict[str, LinkSettings]) -> Wire:

@@ -2,30 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from edgesim.scenario.fields import Name, Section
+from edgesim.scenario.fields import Bandwidth, Factor, Name, Section, Share, Text, whole
+
+Method = Literal["parameter-server", "all-reduce"]
+
+
+class Compression(Section):
+    """Gradients made smaller before they are pushed; what that does to the accuracy is not modelled."""
+
+    ratio: Share = Field(examples=[0.1])
+    """Bytes pushed for each byte of gradient, more than 0 and less than 1."""
+    encode: Bandwidth | None = Field(default=None, examples=["500 MB/s"])
+    """Rate at which a worker compresses its gradients, before each push; no time without it."""
+    decode: Bandwidth | None = Field(default=None, examples=["1 GB/s"])
+    """Rate, in bytes of gradient, at which a server unpacks what a worker pushed; no time without it."""
+
+
+class Planner(Section):
+    """How the plans of `dynacomm` follow what the workers measure while the run goes on."""
+
+    policy: Literal["adaptive", "once", "last-sample", "min-max", "forecast"] = "adaptive"
+    """`adaptive`: plan again when what is measured has moved and holds, one plan for the range of what was
+    seen while it does not hold (the default); `once`: never again; `last-sample`: before every iteration
+    from the last one; `min-max`: one plan for half to twice the bandwidth; `forecast`: the planner knows the
+    bandwidth of the links over time beforehand."""
+    bandwidth_belief: Factor | None = Field(default=None, examples=[0.5])
+    """What the planner takes the bandwidth for before it has measured any, as a multiple of what is declared;
+    1 without it."""
 
 
 class ParameterServer(Section):
-    """One server and its workers in bulk-synchronous steps (DynaComm, arXiv:2101.07968)."""
+    """Servers that hold the parameters, workers that pull them and push gradients (arXiv:2101.07968)."""
 
-    method: Literal["parameter-server"] = Field(examples=["parameter-server"])
-    """Name of the training method; there is one so far."""
-    server: Name = Field(examples=["server"])
+    method: Method = Field(examples=["parameter-server"])
+    """Name of the training method."""
+    server: Name | None = Field(default=None, examples=["server"])
     """Device that holds the parameters."""
+    servers: tuple[Name, ...] | None = Field(default=None, min_length=2, examples=[["server-1", "server-2"]])
+    """Instead of `server`: devices or groups that hold the parameters, each some of the layers, so that their
+    bytes are as equal as can be. The first opens and ends the iterations."""
     workers: tuple[Name, ...] | None = Field(default=None, min_length=1, examples=[["pi"]])
-    """Devices or groups that train; without it all but the server."""
-    schedule: Literal["sequential", "layer-by-layer", "ibatch", "dynacomm"] = "dynacomm"
-    """How transfers are cut into segments: `sequential` (one), `layer-by-layer`, `ibatch` (greedy),
-    `dynacomm` (optimal; the default)."""
+    """Devices or groups that train; without it all but the servers."""
+    schedule: Text = Field(default="dynacomm", examples=["dynacomm", "p3", "mymodule:mine"])
+    """How transfers are cut and ordered: a name (`edgesim list schedules`), `dynacomm` without it; or
+    `package.module:name` of a schedule of your own."""
+    synchronization: Literal["bsp", "asp", "ssp"] = "bsp"
+    """`bsp`: an iteration ends when every worker's gradient has come (the default); `asp`: each gradient is
+    applied as it comes and nobody waits; `ssp`: as `asp`, but no worker is more than `staleness` iterations
+    ahead of another. Under the last two an iteration is as many gradients as there are workers."""
+    staleness: Annotated[int, *whole(0, 10**6)] | None = Field(default=None, examples=[3])
+    """Most iterations by which a worker may be ahead of the slowest, under `ssp`."""
+    compression: Compression | None = Field(default=None, examples=[{"ratio": 0.1, "encode": "500 MB/s"}])
+    """Compressed gradients; none without it."""
+    planner: Planner | None = Field(default=None, examples=[{"policy": "once"}])
+    """How plans follow what is measured; only `dynacomm` plans during the run."""
     on_crash: Literal["wait", "drop", "resume"] = "wait"
     """What a step does about a crashed worker: `wait` until it is back and starts the step again (the
     default), `drop` it until it is back, `resume` where it was once it is back."""
 
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names of the devices or groups that hold the parameters, as declared."""
+        return self.servers or (() if self.server is None else (self.server,))
 
-Training = ParameterServer
-METHODS: dict[str, type[Training]] = {"parameter-server": ParameterServer}
-"""Training methods by name; `Training` becomes a union told apart by `method` once there are several."""
+
+class AllReduce(Section):
+    """Workers that add up their gradients among themselves, without a server."""
+
+    method: Method = Field(examples=["all-reduce"])
+    """Name of the training method."""
+    algorithm: Literal["ring", "tree"] = "ring"
+    """`ring`: each sends parts to the next, in the order of `devices` (the default); `tree`: sums go up a
+    binary tree, results down."""
+    workers: tuple[Name, ...] | None = Field(default=None, min_length=1, examples=[["pi"]])
+    """Devices or groups that train; without it all."""
+    schedule: Text = Field(default="dynacomm", examples=["dynacomm", "fusion-25mb"])
+    """How gradients are cut into buckets, each reduced as soon as it is there: a schedule with a barrier."""
+    on_crash: Literal["wait", "drop", "resume"] = "wait"
+    """As for a parameter server."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """No device holds the parameters for others."""
+        return ()
+
+
+def _method(value: Any) -> str:
+    """Return the tag of the method that a section names, else that of the first."""
+    method = value.get("method") if isinstance(value, dict) else getattr(value, "method", None)
+    return f"<{method}>" if method in METHODS else "<parameter-server>"
+
+
+Training = Annotated[
+    Annotated[ParameterServer, Tag("<parameter-server>")] | Annotated[AllReduce, Tag("<all-reduce>")],
+    Discriminator(_method),
+]
+METHODS: dict[str, type[ParameterServer | AllReduce]] = {
+    "parameter-server": ParameterServer,
+    "all-reduce": AllReduce,
+}
+"""Training methods by name; the section is told apart by its `method`."""

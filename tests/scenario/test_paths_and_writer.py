@@ -36,7 +36,7 @@ def test_override_of_several_is_checked_once_all_are_in_place(good: str) -> None
     ("path", "value", "said"),
     [
         ("training.schedul", "x", "training.schedul: unknown key; did you mean 'schedule'?"),
-        ("training.schedule", "x", "training.schedule: unknown value, got 'x'; known here:"),
+        ("training.synchronization", "x", "training.synchronization: unknown value, got 'x'; known here:"),
         (
             "devices[py].speed",
             1,

@@ -1,0 +1,114 @@
+"""Checks of the `training` section: who takes part, and what goes with what."""
+
+from __future__ import annotations
+
+from edgesim.planning.cost import PlanningError
+from edgesim.planning.schedules import Phased, Queued, Schedule, pick
+from edgesim.scenario.finding import Finding
+from edgesim.scenario.training_section import ParameterServer
+
+
+def check_training(finding: Finding) -> bool:
+    """Note what is wrong with the training; return whether its devices can be relied on."""
+    training, before = finding.scenario.training, len(finding.problems)
+    if isinstance(training, ParameterServer):
+        _hosts(finding, training)
+    _workers(finding)
+    if len(finding.problems) == before:
+        _enough(finding)
+    sound = len(finding.problems) == before
+    schedule = _schedule(finding)
+    if isinstance(training, ParameterServer):
+        _synchronization(finding, training, schedule)
+        _compression(finding, training)
+        _planner(finding, training, schedule)
+    elif isinstance(schedule, Queued):
+        message = f"{training.schedule!r} sends to a server; all-reduce takes a schedule with a barrier"
+        finding.say(message, "training", "schedule")
+    return sound
+
+
+def _hosts(finding: Finding, training: ParameterServer) -> None:
+    if training.server is not None and training.servers is not None:
+        finding.say("there is `server` already; remove one of them", "training", "servers", key=True)
+    elif training.server is not None:
+        finding.device(training.server, ("training", "server"))
+    elif training.servers is None:
+        finding.say("is missing; write for example `server: server`", "training", "server")
+    seen: set[str] = set()
+    for index, name in enumerate(training.servers or ()):
+        path = ("training", "servers", index)
+        if not finding.device(name, path, group=True):
+            continue
+        members = finding.names.expand([name])
+        if not seen.isdisjoint(members):
+            finding.say(f"{name!r} is a server already; remove one", *path)
+        seen.update(members)
+
+
+def _workers(finding: Finding) -> None:
+    seen: dict[str, str] = {}
+    for index, name in enumerate(finding.scenario.training.workers or ()):
+        path = ("training", "workers", index)
+        if not finding.device(name, path, group=True):
+            continue
+        members = finding.names.expand([name])
+        host = next((host for host in finding.hosts if host in members), None)
+        if host is not None:
+            finding.say(f"the server {host!r} cannot be a worker too; take it away", *path)
+        twice = next((member for member in members if member in seen), None)
+        if twice is not None:
+            finding.say(f"{twice!r} is a worker already by {seen[twice]!r}; remove one", *path)
+        seen.update(dict.fromkeys(members, name))
+
+
+def _enough(finding: Finding) -> None:
+    """Note a training without workers, or a network that was made for one with a server."""
+    if finding.workers:
+        if not finding.hosts and finding.scenario.network.topology == "wifi":
+            message = "all-reduce over wifi would cross the medium twice; use topology `star` or `mesh`"
+            finding.say(message, "network", "topology")
+        return
+    key = "servers" if len(finding.hosts) > 1 else "server"
+    finding.say("there is no device besides the server; add a worker to `devices`", "training", key)
+
+
+def _schedule(finding: Finding) -> Schedule | None:
+    try:
+        return pick(finding.scenario.training.schedule)
+    except PlanningError as error:
+        finding.say(str(error), "training", "schedule")
+        return None
+
+
+def _synchronization(finding: Finding, training: ParameterServer, schedule: Schedule | None) -> None:
+    kind = training.synchronization
+    if kind == "ssp" and training.staleness is None:
+        finding.say("is missing; ssp needs it, write for example `staleness: 3`", "training", "staleness")
+    if kind != "ssp" and training.staleness is not None:
+        finding.no_effect(f"only ssp has a bound, this is {kind}; remove it", "training", "staleness")
+    if kind != "bsp" and isinstance(schedule, Queued):
+        message = (
+            f"{training.schedule!r} answers a push when every worker's has come, which is bsp; use bsp, or a "
+            "schedule with a barrier, such as dynacomm"
+        )
+        finding.say(message, "training", "synchronization")
+    if kind != "bsp" and "on_crash" in training.model_fields_set and training.on_crash == "drop":
+        finding.no_effect(f"under {kind} nobody waits for a gradient; remove it", "training", "on_crash")
+
+
+def _compression(finding: Finding, training: ParameterServer) -> None:
+    asked = training.compression
+    if asked is not None and not 0.0 < asked.ratio < 1.0:
+        message = f"must be more than 0 and less than 1, got {asked.ratio:g}; remove `compression` for 1"
+        finding.say(message, "training", "compression", "ratio")
+
+
+def _planner(finding: Finding, training: ParameterServer, schedule: Schedule | None) -> None:
+    if training.planner is None or schedule is None:
+        return
+    if not (isinstance(schedule, Phased) and schedule.adapts):
+        message = f"only dynacomm plans during the run, this is {training.schedule!r}; remove it"
+        finding.no_effect(message, "training", "planner")
+    elif not training.planner.model_fields_set:
+        finding.no_effect("it is empty; write `{policy: once}` or remove it", "training", "planner")
