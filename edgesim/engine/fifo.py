@@ -189,7 +189,7 @@ class FifoCarrier:
             convoy.sent += size
             if convoy.sent >= flow.bytes and flow.stream is not None:
                 stream, flow.stream = flow.stream, None
-                stream._next()
+                stream._ended(flow)
         if hop + 1 < len(convoy.links):
             convoy.links[hop + 1].push(convoy, hop + 1, size, 0.0)
             return

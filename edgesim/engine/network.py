@@ -261,7 +261,7 @@ class Network:
                 )
             )
         if flow.stream is not None:
-            flow.stream._next()
+            flow.stream._ended(flow)
 
     def _arrive(self, flow: Flow) -> None:
         """End a message that has come through queues."""
@@ -291,7 +291,7 @@ class Network:
             tail = (flow.bytes, sent, 0.0, sent, flow.queued_s, flow.start_s, now, flow.route.name)
             self._record((flow.source, flow.target, flow.tag, *tail))
         if flow.stream is not None:
-            flow.stream._next()
+            flow.stream._ended(flow)
         self._fire_later(flow)
 
     def _fire_later(self, flow: Flow) -> None:
