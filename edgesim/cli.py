@@ -329,10 +329,11 @@ def _shape(text: str | None) -> tuple[int, ...] | None:
 
 def _size(scenario: Scenario) -> str:
     devices = sum(device.count or 1 for device in scenario.devices)
-    alternatives = 1
-    for values in (scenario.compare or {}).values():
-        alternatives *= len(values)
-    more = f", {alternatives} alternatives to compare" if scenario.compare else ""
+    more = ""
+    if scenario.compare:
+        from edgesim.scenario import variants
+
+        more = f", {sum(1 for _ in variants(scenario))} alternatives to compare"
     return f"{devices} devices, {len(scenario.events)} events{more}"
 
 

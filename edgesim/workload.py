@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from edgesim.cluster import Device
@@ -111,6 +111,53 @@ class Workload:
         head = "".join(f"<th>{name}</th>" for name in rows[0]) if rows else ""
         body = "".join(f"<tr>{''.join(map(_html_cell, row.values()))}</tr>" for row in rows)
         return f"<div><p>{html.escape(repr(self)[1:-1])}</p><table><tr>{head}</tr>{body}</table></div>"
+
+
+def rebatched(workload: Workload, batch_size: int) -> Workload:
+    """Return a workload for batches of another size, as far as counting can tell.
+
+    FLOP, bytes and activations grow with the batch; parameters, their traffic and the update do not. Times on
+    the profiled host are scaled alike, which nobody measured: trust them only where a device is timed from
+    its `compute`. Raises `ValueError` for a batch of less than one sample.
+
+    >>> layer = Layer(name="fc", kind="Linear", forward_s=0.5, backward_s=1.5, forward_flop=2e9,
+    ...               backward_flop=4e9, parameters=10, parameter_bytes=40, output_bytes=8,
+    ...               activation_bytes=16, traffic_bytes=100.0)
+    >>> half = rebatched(Workload(model="m", batch_size=2, input_shape=(1,), dtype="float32",
+    ...                           layers=(layer,), step_s=2.0), 1)
+    >>> half.batch_size, half.layers[0].forward_flop, half.layers[0].traffic_bytes
+    (1, 1000000000.0, 70.0)
+    >>> half.parameter_bytes, half.layers[0].output_bytes, half.step_s
+    (40, 4, 1.0)
+    """
+    if batch_size < 1:
+        raise ValueError(f"a batch has at least 1 sample, got {batch_size}")
+    share = batch_size / workload.batch_size
+    whose = f"{batch_size}, scaled from a profile of batches of {workload.batch_size}"
+    kept = 2 * workload.parameter_bytes
+    return replace(
+        workload,
+        batch_size=batch_size,
+        layers=tuple(_rebatched(layer, share) for layer in workload.layers),
+        step_s=workload.step_s * share,
+        input_bytes=round(workload.input_bytes * share),
+        peak_memory_bytes=round(kept + max(workload.peak_memory_bytes - kept, 0) * share),
+        provenance={**workload.provenance, "batch": whose},
+    )
+
+
+def _rebatched(layer: Layer, share: float) -> Layer:
+    traffic = max(layer.traffic_bytes - layer.parameter_bytes, 0.0) * share
+    return replace(
+        layer,
+        forward_s=layer.forward_s * share,
+        backward_s=layer.backward_s * share,
+        forward_flop=layer.forward_flop * share,
+        backward_flop=layer.backward_flop * share,
+        output_bytes=round(layer.output_bytes * share),
+        activation_bytes=round(layer.activation_bytes * share),
+        traffic_bytes=traffic + min(layer.traffic_bytes, layer.parameter_bytes),
+    )
 
 
 def _html_cell(value: str | int | float) -> str:

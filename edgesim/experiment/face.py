@@ -15,6 +15,7 @@ from edgesim.experiment.stopping import Interrupted, StoppedAtOnce
 from edgesim.experiment.workloads import Progress, Workloads, silent
 from edgesim.result import Comparison, Result, Run, label
 from edgesim.scenario import Scenario
+from edgesim.scenario.paths import Axes
 from edgesim.workload import Workload
 
 
@@ -46,7 +47,7 @@ def run(
 
 def compare(
     scenario: Scenario | str | Path,
-    axes: Mapping[str, Sequence[Any]] | None = None,
+    axes: Axes | None = None,
     *,
     out: str | Path | None = None,
     progress: Progress | None = None,
@@ -55,7 +56,8 @@ def compare(
 ) -> Comparison:
     """Run every combination of alternatives with the same seed and the same measured layers; return them all.
 
-    `axes` gives, for each dotted path, the values to put there; by default the scenario's own `compare`. With
+    `axes` gives, for each dotted path, the values to put there, or is a list of such blocks, each with
+    combinations of its own; by default the scenario's own `compare`. With
     `out` each run has a directory there, beside `compare.csv` and `compare.png`. An alternative that fails is
     a `Run` with its error. Raises `ScenarioError` if any alternative is no scenario, before one is run.
     """
@@ -172,7 +174,7 @@ def _one(
     return Run(axes=point, result=result)
 
 
-def _axes(stated: Scenario, axes: Any) -> Mapping[str, Sequence[Any]]:
+def _axes(stated: Scenario, axes: Any) -> Axes:
     """Return what is compared: `axes`, or the scenario's own. Raises `EdgesimError` if that is nothing."""
     chosen = axes if axes is not None else stated.compare
     if not chosen:
@@ -180,17 +182,23 @@ def _axes(stated: Scenario, axes: Any) -> Mapping[str, Sequence[Any]]:
             f"{stated.name}: nothing to compare; give axes (--axis training.schedule=sequential,dynacomm), "
             "or add `compare: {training.schedule: [sequential, dynacomm]}` to the scenario"
         )
-    if not isinstance(chosen, Mapping):
+    listed = [chosen] if isinstance(chosen, Mapping) else chosen
+    if not isinstance(listed, list | tuple) or not all(isinstance(block, Mapping) for block in listed):
         raise EdgesimError(
-            f"axes must be a mapping of paths to lists of values, got {chosen!r}; "
+            f"axes must be a mapping of paths to lists of values, or a list of such, got {chosen!r}; "
             "write for example {'training.schedule': ['sequential', 'dynacomm']}"
         )
-    for path, values in chosen.items():
+    for block in listed:
+        _check_values(block)
+    return chosen
+
+
+def _check_values(block: Mapping[str, Any]) -> None:
+    for path, values in block.items():
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
             raise EdgesimError(
                 f"axis {path!r}: its values must be a list, got {values!r}; write {{{path!r}: [{values!r}]}}"
             )
-    return chosen
 
 
 def _stated(scenario: Any, overrides: Mapping[str, Any]) -> Scenario:

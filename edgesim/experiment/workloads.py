@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from edgesim import catalogue, workload_file
 from edgesim.errors import ProfileError
 from edgesim.scenario import Scenario
-from edgesim.workload import LayerTimer, ProfileTimer, Workload
+from edgesim.workload import LayerTimer, ProfileTimer, Workload, rebatched
 
 
 class Progress(Protocol):
@@ -54,7 +54,11 @@ class Workloads:
             return _recorded(self._replay)
         if asked.profile is not None:
             file = scenario.resolve(asked.profile)
-            return self._once(("file", str(file)), lambda: workload_file.load(file))
+            saved = self._once(("file", str(file)), lambda: workload_file.load(file))
+            size = asked.batch_size or saved.batch_size
+            if size == saved.batch_size:
+                return saved
+            return self._once(("file", str(file), size), lambda: rebatched(saved, size))
         assert asked.model is not None, "check lets no scenario pass with neither model nor profile"
         key = (asked.model, asked.input, asked.batch_size or 32, asked.dtype or "float32")
         return self._once(("measured", *key), lambda: _measured(*key, progress=self._progress))

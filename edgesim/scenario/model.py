@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Discriminator, Field, PrivateAttr, Tag, ValidationError
 
 from edgesim.errors import ScenarioError
 from edgesim.scenario.device_section import Device
@@ -16,6 +16,15 @@ from edgesim.scenario.fields import Prose, Section, Text, whole
 from edgesim.scenario.network_section import Network
 from edgesim.scenario.training_section import Training
 from edgesim.scenario.workload_section import Workload
+
+Axes = dict[Text, tuple[Any, ...]]
+"""For the dotted path of a value, the values to put there."""
+
+Comparisons = Annotated[
+    Annotated[Axes, Tag("<axes>")] | Annotated[tuple[Axes, ...], Field(min_length=1), Tag("<blocks>")],
+    Discriminator(lambda value: "<blocks>" if isinstance(value, (list, tuple)) else "<axes>"),
+]
+"""Axes whose combinations are compared, or blocks of such axes."""
 
 
 class Scenario(Section):
@@ -57,11 +66,13 @@ class Scenario(Section):
     """What happens to devices and links, at given times or at random; nothing without it."""
     stop: Stop = Field(examples=[{"iterations": 50}])
     """When the run ends."""
-    compare: dict[Text, tuple[Any, ...]] | None = Field(
+    compare: Comparisons | None = Field(
         default=None, examples=[{"training.schedule": ["sequential", "dynacomm"]}]
     )
     """Axes of alternatives that `edgesim compare` runs side by side: for the dotted path of a value, the
-    values to put there. `edgesim run` ignores them."""
+    values to put there; every combination is run. Or a list of such blocks, each with combinations of its
+    own: an axis that a block does not name has the scenario's value there, and a combination that several
+    blocks have is run once. `edgesim run` ignores them."""
 
     _document: Document | None = PrivateAttr(default=None)
 

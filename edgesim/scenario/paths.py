@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -109,15 +111,68 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def variants(
-    scenario: Scenario, axes: Mapping[str, Sequence[Any]] | None = None
-) -> Iterator[tuple[dict[str, Any], Scenario]]:
+Axes = Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Sequence[Any]]]
+"""What is compared: for each dotted path its values, or a list of such blocks."""
+
+
+def blocks(axes: Axes | None) -> tuple[Mapping[str, Sequence[Any]], ...]:
+    """Return the blocks of a comparison; axes that are no list are one block."""
+    if axes is None:
+        return ()
+    return (axes,) if isinstance(axes, Mapping) else tuple(axes)
+
+
+def variants(scenario: Scenario, axes: Axes | None = None) -> Iterator[tuple[dict[str, Any], Scenario]]:
     """Yield each combination of alternatives, the last axis fastest, with the scenario that has it.
 
-    `axes` replaces the scenario's own `compare`. The scenarios have no `compare` any more.
+    `axes` replaces the scenario's own `compare`. Of several blocks each combination comes once, and each has
+    a value on every axis of any block: the one that its scenario has there, see `value_at`. The scenarios
+    have no `compare` any more.
     """
-    chosen = dict(axes if axes is not None else scenario.compare or {})
+    chosen = blocks(axes if axes is not None else scenario.compare)
     single = override(scenario, "compare", None) if scenario.compare is not None else scenario
-    for values in product(*chosen.values()):
-        point = dict(zip(chosen, values, strict=True))
-        yield point, overrides(single, point, AXIS)
+    paths = list(dict.fromkeys(path for block in chosen for path in block))
+    spelt = _spellings(single, chosen) if len(chosen) > 1 else {}
+    seen: set[str] = set()
+    for block in chosen:
+        for values in product(*block.values()):
+            point = dict(zip(block, values, strict=True))
+            variant = overrides(single, point, AXIS)
+            if len(chosen) > 1:
+                point = {path: value_at(variant, path) for path in paths}
+                text = json.dumps(point, sort_keys=True)
+                if text in seen:
+                    continue
+                seen.add(text)
+                point = {path: spelt.get((path, json.dumps(value)), value) for path, value in point.items()}
+            yield point, variant
+
+
+def _spellings(
+    scenario: Scenario, chosen: Sequence[Mapping[str, Sequence[Any]]]
+) -> dict[tuple[str, str], str]:
+    """Return by path and quantity how the blocks write it first, so that all runs write it alike."""
+    found: dict[tuple[str, str], str] = {}
+    named = [(path, value) for block in chosen for path, values in block.items() for value in values]
+    for path, value in named:
+        if isinstance(value, str):
+            with suppress(ScenarioError):
+                read = value_at(override(scenario, path, value), path)
+                found.setdefault((path, json.dumps(read)), value)
+    return found
+
+
+def value_at(scenario: Scenario, dotted: str) -> Any:
+    """Return what stands at a dotted path, quantities as text with units; None where there is nothing.
+
+    What the scenario does not say is the default of the language there.
+    """
+    for declared in (True, False):
+        data: Any = scenario.model_dump(mode="json", by_alias=True, exclude_unset=declared)
+        try:
+            for part in find(data, dotted):
+                data = data[part]
+        except (PathError, KeyError, IndexError, TypeError):
+            continue
+        return data
+    return None

@@ -24,7 +24,8 @@ class Workload(Section):
     )
     """Shape of one sample, without the batch; without it the model's own."""
     batch_size: Annotated[int, *whole(1, 10**6)] | None = Field(default=None, examples=[32])
-    """Samples in a batch of one worker; without it that of the profile, or 32."""
+    """Samples in a batch of one worker; without it that of the profile, or 32. Another one than that of the
+    profile scales its FLOPs, and asks for a `compute` of every worker."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None
     """Type of parameters and activations; without it that of the profile, or float32."""
     timing: Literal["profile", "measured", "live"] | None = None
