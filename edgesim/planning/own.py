@@ -128,8 +128,8 @@ def cuts(name: str, cut: Callable[[Phase], Any], times: Phase) -> tuple[int, ...
         or checked[-1] != times.layers
     ):
         raise PlanningError(
-            f"schedule {name!r} returned {reprlib.repr(found)}: return the last layer of each "
-            f"segment, whole numbers from 1 or more that rise strictly to {times.layers}, the number of layers"
+            f"schedule {name!r} returned {reprlib.repr(found)}: return the last layer of each segment, "
+            f"whole numbers from 1 or more that rise strictly to {times.layers}, the number of layers"
         )
     return checked
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgesim.plan import QueuePlan
-from edgesim.planning import own, queues, rivals, threshold
+from edgesim.planning import own, rivals, slices, threshold
 from edgesim.planning.cost import Costs, Phase, PlanningError
 
 
@@ -62,9 +62,9 @@ SCHEDULES: dict[str, Schedule] = {
         adapts=True,
         doc="layers batched so that the iteration is as short as can be (the default)",
     ),
-    "p3": Queued(queues.p3, doc="no barrier: slices of 40,000 elements, the lowest layer first"),
+    "p3": Queued(slices.p3, doc="no barrier: slices of 40,000 elements, the lowest layer first"),
     "bytescheduler": Queued(
-        queues.bytescheduler, doc="no barrier: slices of 1M elements by priority, 4M on their way at most"
+        slices.bytescheduler, doc="no barrier: slices of 1M elements by priority, 4M on their way at most"
     ),
 }
 """Every schedule of edgesim by name: those with a barrier, then those without."""
