@@ -150,7 +150,7 @@ def _other_batch(finding: Finding, measured: int) -> None:
         if device is not None and device.speed is not None:
             message = (
                 f"the profile was made with {measured}, and {name!r} takes its times from it; remove this, "
-                "profile the model again, or give that device a `compute` in place of its `speed`"
+                "profile the model again, or give the device a `compute` instead of a `speed`"
             )
             finding.say(message, "workload", "batch_size")
             return

@@ -516,7 +516,8 @@ def test_a_profile_that_fits(profile: Path, changed: Changed) -> None:
         (
             "batch_size: 8",
             "profile: lenet.json, batch_size: 16",
-            "3:59 workload.batch_size: the profile was made with 8; remove it, or profile the model again",
+            "3:59 workload.batch_size: the profile was made with 8, and 'pi-1' takes its times from it; remove this, "
+            "profile the model again, or give the device a `compute` instead of a `speed`",
         ),
         (
             "batch_size: 8",
@@ -529,6 +530,19 @@ def test_a_profile_of_something_else(
     wrong: Wrong, changed: Changed, profile: Path, old: str, new: str, said: str
 ) -> None:
     assert wrong(changed((old, new)), profile) == [said]
+
+
+def test_another_batch_where_every_worker_has_a_compute(
+    wrong: Wrong, changed: Changed, profile: Path
+) -> None:
+    """Only the server, whose update does not hang on the batch, may take its time from the profile."""
+    text = changed(("batch_size: 8", "profile: lenet.json, batch_size: 16"), ("speed: 0.25", "preset: laptop"))
+    scenario.loads(text, base=profile)
+    small = text.replace("memory: 1 GiB", "memory: 20 MiB")
+    scenario.loads(small.replace(", batch_size: 16", ""), base=profile)
+    assert [said.partition(" needs ")[2] for said in wrong(small, profile)] == [
+        "24 MiB, it has 20 MiB; give it more memory, or a smaller batch or model"
+    ]
 
 
 def test_a_memory_that_cannot_hold_the_model(wrong: Wrong, changed: Changed, profile: Path) -> None:
