@@ -78,10 +78,8 @@ def installed(name: str) -> object:
     if not offers:
         raise LookupError(name)
     if len(offers) > 1:
-        whose = ", ".join(offers)
-        raise PlanningError(
-            f"schedule {name!r}: several are installed ({whose}); give that import path instead"
-        )
+        paths = ", ".join(sorted(offers))
+        raise PlanningError(f"schedule {name!r}: several are installed; give the import path of one, {paths}")
     (point,) = offers.values()
     try:
         found: object = point.load()

@@ -58,9 +58,7 @@ def costs(draw: st.DrawFn) -> Costs:
 
 @pytest.mark.parametrize("name", PHASED)
 @given(times=phases())
-def test_every_phased_schedule_makes_cuts_that_none_of_all_decompositions_beats_below_dynacomm(
-    name: str, times: Phase
-) -> None:
+def test_every_phased_schedule_makes_valid_cuts_and_none_beats_dynacomm(name: str, times: Phase) -> None:
     cuts = SCHEDULES[name].cut(times)
     assert isinstance(cuts, tuple)
     assert all(type(cut) is int for cut in cuts)
@@ -339,7 +337,7 @@ def test_packages_that_cannot_be_used_are_named(offered, module) -> None:
     mine = module(MINE)
     offered("one", twice=f"{mine}:halves", missing="no_such_module:cut", text=f"{mine}:__name__")
     offered("two", twice=f"{mine}:following")
-    with pytest.raises(PlanningError, match=f"'twice': several are installed .*{mine}:halves.*following"):
+    with pytest.raises(PlanningError, match=f"several are installed; .*, {mine}:following, {mine}:halves"):
         pick("twice")
     with pytest.raises(PlanningError, match="'missing': one offers no_such_module:cut, which cannot be load"):
         pick("missing")
