@@ -221,7 +221,7 @@ def show_names(kind: str | None) -> None:
     kinds: dict[str, Callable[[], Any]] = {
         "models": _models,
         "presets": _presets,
-        "schedules": lambda: _described("schedule", SCHEDULES),
+        "schedules": _schedules,
         "methods": lambda: _described("method", METHODS),
         "topologies": lambda: _described("topology", TOPOLOGIES),
         "policies": lambda: _described("on_crash", POLICIES),
@@ -236,6 +236,18 @@ def _described(title: str, names: dict[str, str]) -> Any:
     return grid(
         "", [title, "what it is"], [[name, text] for name, text in names.items()], left=["what it is"]
     )
+
+
+def _schedules() -> Any:
+    from edgesim.planning.schedules import describe, names, pick
+
+    told = {}
+    for name in names():
+        try:
+            told[name] = describe(pick(name))
+        except EdgesimError as error:  # an installed package that cannot be used
+            told[name] = str(error)
+    return _described("schedule", told)
 
 
 def _models() -> Any:
@@ -272,12 +284,6 @@ def _presets() -> Any:
     return grid("", columns, rows, left=columns[-1:])
 
 
-SCHEDULES = {
-    "sequential": "one message for all layers, then all computing",
-    "layer-by-layer": "one message a layer",
-    "ibatch": "layers batched greedily",
-    "dynacomm": "layers batched so that the iteration is as short as can be (the default)",
-}
 METHODS = {
     "parameter-server": "servers hold the parameters, workers pull them and push gradients",
     "all-reduce": "workers add up their gradients among themselves, in a ring or a tree",

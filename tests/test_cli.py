@@ -266,17 +266,32 @@ def test_the_lists_name_what_the_program_knows(capsys: pytest.CaptureFixture[str
     from typing import get_args
 
     from edgesim import showing, training
-    from edgesim.planning.segmentation import SCHEDULES
+    from edgesim.planning.schedules import SCHEDULES
     from edgesim.scenario.network_section import Network
     from edgesim.training.parameter_server import POLICIES
 
-    assert set(showing.SCHEDULES) == set(SCHEDULES)
     assert set(showing.METHODS) == set(training.METHODS)
     assert set(showing.POLICIES) == set(POLICIES)
     assert set(showing.TOPOLOGIES) == set(get_args(Network.model_fields["topology"].annotation))
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in ("mobilenetv2-32", "raspberry-pi-4", "wifi", "dynacomm", "resume"))
+    known = "mobilenetv2-32", "raspberry-pi-4", "wifi", "resume", *SCHEDULES
+    assert all(name in said for name in known)
+
+
+def test_a_schedule_of_a_package_is_listed_even_if_it_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    info = tmp_path / "broken-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    offers = "broken-one = no_such_module:cut\nwhole-one = edgesim.planning.rivals:sequential\n"
+    (info / "entry_points.txt").write_text(f"[edgesim.schedules]\n{offers}")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["list", "schedules"]) == 0
+    said = capsys.readouterr().out
+    assert "No module named 'no_such_module'" in said
+    assert "Return one segment" in said
 
 
 def test_every_command_teaches(capsys: pytest.CaptureFixture[str]) -> None:
