@@ -1,11 +1,12 @@
-"""The models that have names, and which inputs they take: known without loading torch."""
+"""The models and data sets that have names, and what fits them: known without loading torch."""
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 
-from edgesim.errors import ProfileError
+from edgesim.errors import DataError, ProfileError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,3 +136,101 @@ def check_input(model: str, input_shape: tuple[int, ...]) -> None:
             f"model {model!r}: input {list(input_shape)} does not fit: it takes {channels} of {sides}; "
             f"it was made for {list(known.input_shape)}"
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """One named data set of grey images."""
+
+    height: int
+    """Pixels from top to bottom."""
+    width: int
+    """Pixels from left to right."""
+    classes: int
+    """Number of labels."""
+    train: int
+    """Number of samples to train on."""
+    test: int
+    """Number of samples to test on."""
+    source: str
+    """Where it comes from."""
+    folders: tuple[str, ...] = ()
+    """Where its IDX files are looked for; empty for one that comes with a package."""
+    remedy: str = ""
+    """What to do where it is not there."""
+
+
+DATA_SETS: dict[str, DataSet] = {
+    "digits": DataSet(
+        height=8,
+        width=8,
+        classes=10,
+        train=1437,
+        test=360,
+        source="scikit-learn (UCI, Optical Recognition of Handwritten Digits)",
+    ),
+    "fashion-mnist": DataSet(
+        height=28,
+        width=28,
+        classes=10,
+        train=60_000,
+        test=10_000,
+        source="Debian's package dataset-fashion-mnist (Xiao et al., arXiv:1708.07747)",
+        folders=("/usr/share/datasets/fashion-mnist",),
+        remedy="apt-get install dataset-fashion-mnist",
+    ),
+}
+"""Every data set by name; any other is named by the path of a folder of IDX files."""
+
+
+def is_folder(data: str) -> bool:
+    """Return whether a data set is named by the path of its folder.
+
+    >>> is_folder("digits"), is_folder("data/mnist")
+    (False, True)
+    """
+    return data not in DATA_SETS
+
+
+def data_folder(data: str, base: Path) -> Path | None:
+    """Return the folder of a data set's IDX files, a path read from `base`; None for one of a package.
+
+    Raises DataError if it is not there.
+
+    >>> data_folder("digts", Path("nowhere"))
+    Traceback (most recent call last):
+    edgesim.errors.DataError: there is no data set 'digts', did you mean 'digits'? Known: digits,
+    fashion-mnist; or name a folder of IDX files
+    """
+    if is_folder(data):
+        folder = base / data
+        if not folder.exists():
+            close = difflib.get_close_matches(data.lower().replace("_", "-"), DATA_SETS, n=1, cutoff=0.5)
+            hint = f", did you mean {close[0]!r}?" if close else "."
+            place = f" (no folder {folder})" if "/" in data else ""
+            known = ", ".join(DATA_SETS)
+            raise DataError(
+                f"there is no data set {data!r}{place}{hint} Known: {known}; or name a folder of IDX files"
+            )
+        return folder
+    known_as = DATA_SETS[data]
+    if not known_as.folders:
+        return None
+    for place in known_as.folders:
+        if Path(place).is_dir():
+            return Path(place)
+    raise DataError(
+        f"{data} is not on this machine (looked for {', '.join(known_as.folders)}); {known_as.remedy}, "
+        "or name the folder of its IDX files"
+    )
+
+
+def fitting(model: str, channels: int, height: int, width: int) -> tuple[int, ...]:
+    """Return the input of a named model that is nearest to images of a size: their own where it takes that.
+
+    >>> fitting("small-cnn", 1, 8, 8), fitting("lenet", 1, 8, 8), fitting("vgg-19", 1, 28, 28)
+    ((1, 8, 8), (1, 16, 16), (3, 224, 224))
+    """
+    known = entry(model)
+    most = known.most or max(height, width, known.least)
+    return (known.channels or channels, *(min(max(side, known.least), most) for side in (height, width)))

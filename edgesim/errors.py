@@ -58,6 +58,12 @@ class ProfileError(EdgesimError):
     exit_code = 2
 
 
+class DataError(EdgesimError):
+    """A data set that cannot be used: not there, unreadable, or of another shape than it says."""
+
+    exit_code = 2
+
+
 class SimulationError(EdgesimError):
     """A run that started and could not go on."""
 

@@ -21,8 +21,10 @@ from edgesim.errors import ProfileError
 REMEDY = "pip install 'edgesim[zoo]'"
 
 
-def build(model: str, input_shape: tuple[int, ...] | None = None, *, device: str = "cpu") -> nn.Module:
-    """Return a model with random weights (always the same ones), in training mode.
+def build(
+    model: str, input_shape: tuple[int, ...] | None = None, *, device: str = "cpu", seed: int = 0
+) -> nn.Module:
+    """Return a model with random weights (the same ones for a seed), in training mode.
 
     `model` is a name of the catalogue or `package.module:callable`; `input_shape` is one sample's, by
     default the model's own; `device="meta"` makes it without memory. Raises ProfileError if there is no such
@@ -32,7 +34,7 @@ def build(model: str, input_shape: tuple[int, ...] | None = None, *, device: str
     62006
     """
     with torch.random.fork_rng(devices=[]), torch.device(device):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         if catalogue.is_import_path(model):
             module = _from_import_path(model)
         else:

@@ -1,0 +1,151 @@
+"""Real SGD beside the clock: the gradients that the simulated workers would compute, on their own samples.
+
+Legend: P parameters, N workers, B samples of a batch. A version of the parameters is one float32 vector that
+is never changed: who pulled it holds it, and an update makes the next. Gradients are computed when they are
+applied, not when they are due on the simulated device; as they depend on nothing but the version and the
+batch, that is the same, and what is never applied costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from edgesim.learning.datasets import DataSet
+from edgesim.learning.sharding import Batches, split, stream
+from edgesim.learning.student import Batch, Buffers, Student, averaged
+from edgesim.workload import Lesson
+
+JUDGED = 250
+"""Samples of the test set that are judged at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How to learn: SGD as `torch.optim.SGD` has it, and when to judge."""
+
+    learning_rate: float
+    """Step width: the parameters change by this much of the gradient."""
+    momentum: float = 0.0
+    """Share of the last change that is kept in the next."""
+    weight_decay: float = 0.0
+    """Share of the parameters that is added to their gradient."""
+    shards: str = "iid"
+    """`iid` or `dirichlet`; see `sharding.split`."""
+    alpha: float | None = None
+    """Concentration of the Dirichlet distribution."""
+    evaluate_every: int = 1
+    """Iterations, of as many gradients as there are workers, between two looks at the test set."""
+    iterations: int | None = None
+    """Iterations after which the test set is looked at in any case; None: not known."""
+    seed: int = 0
+    """Seed of weights, shards, the order of samples, and dropout."""
+
+
+class SgdLearner:
+    """A `Learner` whose losses depend on the order of its calls alone, never on clock or load."""
+
+    def __init__(
+        self,
+        student: Student,
+        input_shape: tuple[int, ...],
+        data: DataSet,
+        workers: Sequence[str],
+        batch_size: int,
+        recipe: Recipe,
+    ) -> None:
+        """Share the data among the workers. Raises `DataError` where there are more workers than samples."""
+        self._student, self._shape, self._data, self._recipe = student, input_shape, data, recipe
+        shards = split(data.train.labels_n, len(workers), recipe.shards, recipe.alpha, recipe.seed)
+        self._batches = {
+            worker: Batches(shard, batch_size, partial(_order, recipe.seed, worker))
+            for worker, shard in zip(workers, shards, strict=True)
+        }
+        self.vector = student.start()
+        """The parameters as they are now, float32 [P]."""
+        self._velocity: torch.Tensor | None = None
+        self._read: dict[str, torch.Tensor] = {}
+        self._untrained = student.buffers()
+        self._buffers: dict[str, Buffers] = {}
+        self._drawn = dict.fromkeys(workers, 0)
+        self._gradients = 0
+        self._judged: tuple[torch.Tensor, tuple[float, float]] | None = None
+
+    def pull(self, worker: str) -> None:
+        """Let a worker compute its next gradient from the parameters as they are now."""
+        self._read[worker] = self.vector
+
+    def apply(self, workers: Sequence[str], share: float = 1.0) -> Lesson:
+        """Update the parameters with `share` x the mean of these workers' gradients; see `Learner.apply`.
+
+        As in `torch.optim.SGD`: g = share (mean + weight_decay w), v = momentum v + g, w -= learning_rate v.
+        """
+        assert workers, "an update needs a gradient"
+        losses, total = list[float](), None
+        for worker in workers:
+            loss, gradient = self._gradient(worker)
+            losses.append(loss)
+            total = gradient if total is None else total.add_(gradient)
+        assert total is not None
+        self._step(total.div_(len(workers)) if len(workers) > 1 else total, share)
+        loss = math.fsum(losses) / len(losses)
+        due = self._due(share)
+        return Lesson(loss if math.isfinite(loss) else math.inf, self.judge()[0] if due else None)
+
+    def judge(self) -> tuple[float, float]:
+        """Return accuracy, 0 to 1, and mean loss of the parameters as they are, on the test set.
+
+        Batch normalisation takes the mean of the running statistics that the workers have gathered.
+        """
+        if self._judged is None or self._judged[0] is not self.vector:
+            buffers = averaged(list(self._buffers.values())) if self._buffers else self._untrained
+            self._judged = self.vector, self._student.judge(self.vector, buffers, self._test())
+        accuracy, loss = self._judged[1]
+        return accuracy, loss if math.isfinite(loss) else math.inf
+
+    def _gradient(self, worker: str) -> tuple[float, torch.Tensor]:
+        """Return loss and gradient [P] of a worker's next batch, at the parameters it pulled last."""
+        assert worker in self._read, f"{worker} has pulled no parameters"
+        batch = self._data.batch(self._data.train, self._batches[worker].next(), self._shape)
+        seed = int(stream(self._recipe.seed, f"{worker} batch {self._drawn[worker]}").integers(2**63))
+        self._drawn[worker] += 1
+        loss, gradient, self._buffers[worker] = self._student.gradient(
+            self._read[worker], self._buffers.get(worker, self._untrained), batch, seed
+        )
+        return loss, gradient
+
+    def _step(self, mean_P: torch.Tensor, share: float) -> None:
+        """Make the next version of the parameters; `mean_P` is used up."""
+        recipe, change = self._recipe, mean_P
+        if recipe.weight_decay:
+            change = change.add_(self.vector, alpha=recipe.weight_decay)
+        if share != 1.0:
+            change = change.mul_(share)
+        if recipe.momentum:
+            if self._velocity is not None:
+                change = self._velocity.mul_(recipe.momentum).add_(change)
+            self._velocity = change
+        self.vector = self.vector.add(change, alpha=-recipe.learning_rate)
+
+    def _due(self, share: float) -> bool:
+        """Return whether the test set is to be looked at after an update of so large a share."""
+        crew = len(self._batches)
+        before, self._gradients = self._gradients, self._gradients + max(round(share * crew), 1)
+        marks = [self._recipe.evaluate_every * crew]
+        if self._recipe.iterations is not None:
+            marks.append(self._recipe.iterations * crew)
+        return any(before // mark < self._gradients // mark for mark in marks)
+
+    def _test(self) -> Iterator[Batch]:
+        test = self._data.test
+        for first in range(0, len(test), JUDGED):
+            yield self._data.batch(test, np.arange(first, min(first + JUDGED, len(test))), self._shape)
+
+
+def _order(seed: int, worker: str, epoch: int) -> np.random.Generator:
+    return stream(seed, f"{worker} epoch {epoch}")
