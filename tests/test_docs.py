@@ -75,6 +75,45 @@ def test_the_example_of_the_page_on_schedules_says_what_it_prints(capsys: pytest
     assert capsys.readouterr().out == "(2, 4) 17.0\n"
 
 
+def test_the_page_on_schedules_names_all_of_the_table() -> None:
+    from edgesim.planning.schedules import SCHEDULES
+
+    page = (ROOT / "docs" / "schedules.md").read_text("utf-8")
+    assert re.findall(r"^\| `([^`]+)` \|", page, re.MULTILINE) == list(SCHEDULES)
+
+
+def test_the_page_on_a_schedule_of_ones_own_works(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import tomllib
+
+    from edgesim.planning import own
+    from edgesim.planning.schedules import names, pick
+
+    page = ROOT / "docs" / "own-schedule.md"
+    module, *examples = blocks(page, "python")
+    (clone / "mymodule.py").write_text(module)
+    assert len(module.splitlines()) <= 35
+    monkeypatch.syspath_prepend(clone)
+    monkeypatch.delitem(sys.modules, "mymodule", raising=False)
+    values: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, page.name, "exec"), values)
+    assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*  # (.*)$", "".join(examples), re.M)
+    for command in "".join(blocks(page, "sh")).splitlines():
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    offers = tomllib.loads(blocks(page, "toml")[0])["project"]["entry-points"][own.GROUP]
+    info = clone / "mymodule-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mymodule\nVersion: 1.0\n")
+    lines = "".join(f"{name} = {value}\n" for name, value in offers.items())
+    (info / "entry_points.txt").write_text(f"[{own.GROUP}]\n{lines}")
+    assert set(offers) <= set(names())
+    assert all(type(pick(name)) is type(pick(value)) for name, value in offers.items())
+    own.installed.cache_clear()
+
+
 def test_the_reference_is_that_of_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
