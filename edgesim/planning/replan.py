@@ -135,9 +135,9 @@ def adaptive(track: Track) -> Step:
       what the plan was made for, and their lower bound says that planning can earn its time back within a
       window, the phase is planned again for their mean.
     - When a state came back within the window, or there were more changes than one lasting step makes, no
-      sample says what comes next: the plan of least mean makespan over the window is taken, of plans for each of its states, the common
-      min-max plan, one segment, a segment a layer, and the plan in use. It is kept while the samples are of
-      states that it was made for, until one state has lasted clearly longer than those before.
+      sample says what comes next: the plan of least mean makespan over the window is taken, of plans for each
+      of its states, the common min-max plan, one segment, a segment a layer, and the plan in use. It is kept
+      while the samples are of states that it was made for, until one state has lasted clearly longer.
     - When nothing moved nothing is done and nothing paid.
     """
     held = _held(track)
