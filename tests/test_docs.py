@@ -87,8 +87,11 @@ def test_the_page_on_a_schedule_of_ones_own_works(
 ) -> None:
     import tomllib
 
+    from ruamel.yaml import YAML
+
     from edgesim.planning import own
     from edgesim.planning.schedules import names, pick
+    from edgesim.scenario import ensure, overrides
 
     page = ROOT / "docs" / "own-schedule.md"
     module, *examples = blocks(page, "python")
@@ -99,6 +102,8 @@ def test_the_page_on_a_schedule_of_ones_own_works(
     values: dict[str, object] = {}
     for example in examples:
         exec(compile(example, page.name, "exec"), values)
+    training = YAML(typ="safe").load(blocks(page, "yaml")[0])
+    ensure(overrides(edgesim.load("scenarios/quickstart.yaml"), training, page.name))
     assert capsys.readouterr().out.splitlines() == re.findall(r"^print.*  # (.*)$", "".join(examples), re.M)
     for command in "".join(blocks(page, "sh")).splitlines():
         done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)

@@ -115,7 +115,8 @@ def describe(schedule: Schedule) -> str:
     'one message a layer in forward order: layer-by-layer, on a chain'
     """
     function = schedule.cut if isinstance(schedule, Phased) else schedule.split
-    return schedule.doc or (getattr(function, "__doc__", None) or "").strip().partition("\n")[0]
+    told = function.__doc__ if hasattr(function, "__name__") else None  # a partial has that of `partial`
+    return schedule.doc or (told or "").strip().partition("\n")[0]
 
 
 def _checked(name: str, found: object) -> Schedule:

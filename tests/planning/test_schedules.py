@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -121,6 +122,7 @@ def test_the_first_line_of_a_docstring_describes_a_schedule_without_a_doc() -> N
 
     assert describe(Phased(mine)) == "Return one segment."
     assert describe(Phased(mine, doc="said otherwise")) == "said otherwise"
+    assert describe(Phased(partial(mine))) == ""
     assert describe(Queued(lambda needs: QueuePlan(push_borders=(1,), pull_borders=(1,)))) == ""
 
 
