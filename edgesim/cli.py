@@ -49,6 +49,13 @@ Set = Annotated[
     ),
 ]
 Pictures = Annotated[bool, typer.Option(help="Make timeline.png and trace.json.gz of each run.")]
+EveryEvent = Annotated[
+    bool,
+    typer.Option(
+        "--every-event",
+        help="Simulate every iteration, also where all that is left is to repeat the last one exactly.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -106,6 +113,7 @@ def run(
         ),
     ] = None,
     pictures: Pictures = True,
+    every_event: EveryEvent = False,
     quiet: Quiet = False,
 ) -> None:
     """Simulate a scenario; write its tables, summary, timeline and trace into a directory.
@@ -125,7 +133,14 @@ def run(
     scenario = _load(file, changes)
     folder = out or Path("runs") / _slug(scenario.name)
     with _stoppable(), Progress(quiet=quiet) as progress:
-        result = experiment.run(scenario, out=folder, progress=progress, replay=replay, pictures=pictures)
+        result = experiment.run(
+            scenario,
+            out=folder,
+            progress=progress,
+            replay=replay,
+            pictures=pictures,
+            every_event=every_event,
+        )
     _show_run(result, folder)
 
 
@@ -152,6 +167,7 @@ def compare(
         ),
     ] = None,
     pictures: Pictures = True,
+    every_event: EveryEvent = False,
     quiet: Quiet = False,
 ) -> None:
     """Run the alternatives of a scenario side by side, with the same seed and the same measured layers.
@@ -172,7 +188,9 @@ def compare(
     folder = out or Path("runs") / f"{_slug(scenario.name)}-compare"
     chosen = _axes(axes) if axes else None
     with _stoppable(), _axes_named(), Progress(quiet=quiet) as progress:
-        comparison = experiment.compare(scenario, chosen, out=folder, progress=progress, pictures=pictures)
+        comparison = experiment.compare(
+            scenario, chosen, out=folder, progress=progress, pictures=pictures, every_event=every_event
+        )
     _show_comparison(comparison, folder)
 
 

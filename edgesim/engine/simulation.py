@@ -116,6 +116,12 @@ class Simulation:
         if not ended and self.now < limit and (stop is not None or self._alive):
             raise Deadlock(self._who_waits())
 
+    def halt(self) -> None:
+        """End `run` in this instant, as its `stop` would, after what is due before."""
+        event = self.clock.event()
+        event.callbacks.append(StopSimulation.callback)
+        event.succeed()
+
     def _advance(self, limit: float, tick: Callable[[], None] | None, tick_events: int) -> bool:
         """Return True if the event to stop at has come."""
         try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def run(
     progress: Progress | None = None,
     replay: str | Path | None = None,
     pictures: bool = True,
+    every_event: bool = False,
     **overrides: Any,
 ) -> Result:
     """Simulate a scenario, or the file it is in, and return what happened.
@@ -34,7 +36,9 @@ def run(
     is `--set training.schedule=ibatch`; `**{"devices[pi].count": 8}` says what no Python name can. With `out`
     the rows stream into that directory while the run goes on; without it everything stays in memory.
     `replay` is the directory of an earlier run with `timing: live`, whose durations are used again. Without
-    `pictures` no timeline.png and no trace.json.gz are made, which saves about a second a run.
+    `pictures` no timeline.png and no trace.json.gz are made, which saves about a second a run. Once
+    iterations repeat exactly and nothing is left that could change, the rest is written as their repetition;
+    with `every_event` it is simulated all the same.
 
     Raises `ScenarioError` or `ProfileError` before anything is simulated, `SimulationError` where the run
     cannot go on, and `Interrupted` on Ctrl-C; what happened until then is in the directory.
@@ -42,7 +46,7 @@ def run(
     stated = _stated(scenario, overrides)
     report, place = progress or silent, _path(out)
     workloads = Workloads(report, _path(replay))
-    return simulate(stated, workloads, out=place, progress=report, pictures=pictures)
+    return simulate(stated, workloads, out=place, progress=report, pictures=pictures, every_event=every_event)
 
 
 def compare(
@@ -52,6 +56,7 @@ def compare(
     out: str | Path | None = None,
     progress: Progress | None = None,
     pictures: bool = True,
+    every_event: bool = False,
     **overrides: Any,
 ) -> Comparison:
     """Run every combination of alternatives with the same seed and the same measured layers; return them all.
@@ -59,21 +64,25 @@ def compare(
     `axes` gives, for each dotted path, the values to put there, or is a list of such blocks, each with
     combinations of its own; by default the scenario's own `compare`. With
     `out` each run has a directory there, beside `compare.csv` and `compare.png`. An alternative that fails is
-    a `Run` with its error. Raises `ScenarioError` if any alternative is no scenario, before one is run.
+    a `Run` with its error. `every_event` is that of `run`. Raises `ScenarioError` if any alternative is no
+    scenario, before one is run.
     """
     stated = _stated(scenario, overrides)
     chosen = _axes(stated, axes)
     points = [(point, language.ensure(variant)) for point, variant in language.variants(stated, chosen)]
     if not points:
         raise EdgesimError(f"{stated.name}: nothing to compare; an axis has no values")
-    return _compared(stated.name, points, _path(out), progress or silent, pictures)
+    runs = partial(simulate, pictures=pictures, every_event=every_event)
+    return _compared(stated.name, points, _path(out), progress or silent, pictures, runs)
 
 
 Points = Sequence[tuple[Mapping[str, Any], Scenario]]
+Simulate = Callable[..., Result]
+"""`simulate` with what is the same for all runs already said."""
 
 
 def _compared(
-    name: str, points: Points, folder: Path | None, progress: Progress, pictures: bool
+    name: str, points: Points, folder: Path | None, progress: Progress, pictures: bool, simulated: Simulate
 ) -> Comparison:
     if folder is not None:
         places.for_comparison(folder)
@@ -84,7 +93,7 @@ def _compared(
             places.begin(folder, name, noted)
         runs, drawing = list[Run](), False
         try:
-            for run in _each(points, targets, progress, pictures):
+            for run in _each(points, targets, progress, simulated):
                 runs.append(run)
             drawing = True
             return _kept(name, runs, folder, pictures)
@@ -95,14 +104,14 @@ def _compared(
 
 
 def _each(
-    points: Points, targets: Sequence[Path | None], progress: Progress, pictures: bool
+    points: Points, targets: Sequence[Path | None], progress: Progress, simulated: Simulate
 ) -> Iterator[Run]:
     """Yield the runs one by one; one that is interrupted too, before its `Interrupted` is raised."""
     resolved = Workloads(progress)
     for number, ((point, variant), target) in enumerate(zip(points, targets, strict=True), 1):
         named = _named(progress, f"{label(point)} ({number} of {len(points)})")
         try:
-            run = _one(variant, point, resolved, target, named, pictures)
+            run = _one(variant, point, resolved, target, named, simulated)
         except Interrupted as stopped:
             yield Run(axes=point, result=stopped.result, error="interrupted")
             raise
@@ -161,13 +170,11 @@ def _one(
     resolved: Workloads,
     place: Path | None,
     progress: Progress,
-    pictures: bool,
+    simulated: Simulate,
 ) -> Run:
     kept = list[Result]()
     try:
-        result = simulate(
-            variant, resolved, out=place, progress=progress, pictures=pictures, failed=kept.append
-        )
+        result = simulated(variant, resolved, out=place, progress=progress, failed=kept.append)
     except EdgesimError as error:
         partial = kept[-1] if kept else None
         return Run(axes=point, error=f"{type(error).__name__}: {error}", partial=partial)

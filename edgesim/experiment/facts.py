@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgesim.engine import Simulation
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.training.bounds import Bounds
 from edgesim.training.parameter_server import TrainingRun
 
+if TYPE_CHECKING:
+    from edgesim.experiment.steady import Steady
+
 SHOWN = 5
 """Most names in a note."""
 
 
-def gather(sim: Simulation, training: TrainingRun | None) -> RunFacts:
-    """Return what the engine and the training system, if it had begun, know of a run at this instant."""
+def gather(sim: Simulation, training: TrainingRun | None, steady: Steady | None = None) -> RunFacts:
+    """Return what the engine and the training system, if it had begun, know of a run at its end.
+
+    That is this instant, or, where a steady run was cut short, the end of the last iteration it stands for.
+    """
+    if steady is None:
+        facts = counted(sim)
+    else:
+        facts = prolonged(steady.before, steady.now, steady.repeats)
+        facts = replace(facts, repeated=steady.repeats, period_s=steady.period_s if steady.repeats else None)
+    return facts if training is None else replace(facts, **_planned(training))
+
+
+def counted(sim: Simulation) -> RunFacts:
+    """Return what the engine has counted until this instant."""
     now = sim.now
     flowing = sim.network.in_flight_bytes()
-    facts = RunFacts(
+    return RunFacts(
         simulated_s=now,
         devices={
             name: DeviceFacts(
@@ -35,7 +52,39 @@ def gather(sim: Simulation, training: TrainingRun | None) -> RunFacts:
             for name, link in sim.network.links.items()
         },
     )
-    return facts if training is None else replace(facts, **_planned(training))
+
+
+def prolonged(before: RunFacts, now: RunFacts, times: int) -> RunFacts:
+    """Return what would be counted if what came between `before` and `now` came so many times more.
+
+    Every count grows by the same amount each time; peaks stay. Devices and links are those of `now`.
+    """
+    devices = {
+        name: DeviceFacts(
+            busy_s=_on(before.devices.get(name, DeviceFacts()).busy_s, one.busy_s, times),
+            down_s=_on(before.devices.get(name, DeviceFacts()).down_s, one.down_s, times),
+            peak_memory_bytes=one.peak_memory_bytes,
+        )
+        for name, one in now.devices.items()
+    }
+    links = {
+        name: LinkFacts(
+            carried_bytes=_on(before.links.get(name, LinkFacts()).carried_bytes, one.carried_bytes, times),
+            capacity_bytes=_on(before.links.get(name, LinkFacts()).capacity_bytes, one.capacity_bytes, times),
+        )
+        for name, one in now.links.items()
+    }
+    simulated_s = _on(before.simulated_s, now.simulated_s, times)
+    return replace(now, simulated_s=simulated_s, devices=devices, links=links)
+
+
+def _on(before: float, now: float, times: int) -> float:
+    """Go on by the same step; infinite stays infinite.
+
+    >>> _on(1.0, 3.0, 2), _on(math.inf, math.inf, 2)
+    (7.0, inf)
+    """
+    return now + times * (now - before) if math.isfinite(now) else now
 
 
 def _planned(training: TrainingRun) -> dict[str, Any]:

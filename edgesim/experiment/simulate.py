@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from edgesim import workload_file
@@ -14,15 +15,16 @@ from edgesim.engine import Simulation
 from edgesim.errors import EdgesimError
 from edgesim.experiment import places, training
 from edgesim.experiment.facts import gather
+from edgesim.experiment.steady import Steady, Terms, WatchedTimeline
 from edgesim.experiment.stopping import Interrupted, Stop, StoppedAtOnce, stoppable
-from edgesim.experiment.workloads import PROFILE, Progress, Workloads
+from edgesim.experiment.workloads import PROFILE, Progress, Workloads, silent
 from edgesim.report import audit, metrics
 from edgesim.report.facts import RunFacts
+from edgesim.report.repeating import repeated
 from edgesim.report.storage import SUMMARY, RunDirectory, write_json
 from edgesim.report.tables import Tables
 from edgesim.result import Result
 from edgesim.scenario import Scenario, build, writer
-from edgesim.timeline import Timeline
 from edgesim.training.parameter_server import TrainingRun
 from edgesim.workload import LayerTimer, Workload
 
@@ -39,21 +41,25 @@ def simulate(
     out: Path | None,
     progress: Progress,
     pictures: bool = True,
+    every_event: bool = False,
     failed: Callable[[Result], object] = lambda result: None,
 ) -> Result:
     """Run a checked scenario and return what happened; with `out` its rows stream into that directory.
+
+    A run that has become steady is written to its end without being simulated (see `steady`), unless
+    `every_event` is asked for.
 
     Raises `ScenarioError` or `ProfileError` before anything is written; later, when everything that happened
     has been written, `SimulationError` if the run cannot go on and `Interrupted` on Ctrl-C. A second Ctrl-C
     raises `StoppedAtOnce`. `failed` is given what there is of a run that cannot go on.
     """
     workload = workloads.workload(scenario)
-    run = _Run(scenario, workload, out, pictures)
+    run = _Run(scenario, workload, out, pictures, progress)
     with places.held(out), stoppable(out) as stop:
         run.open()
         try:
             with workloads.timer(scenario, workload, out) as timer:
-                run.go(timer, progress, stop)
+                run.go(timer, stop, every_event)
         except StoppedAtOnce:
             raise
         except KeyboardInterrupt:
@@ -61,19 +67,21 @@ def simulate(
         except EdgesimError as error:
             failed(run.keep(str(error)))
             raise
-        progress("writing", 1.0)
         return run.finish(stop)
 
 
 class _Run:
     """Everything of one run, from its scenario to its result."""
 
-    def __init__(self, scenario: Scenario, workload: Workload, out: Path | None, pictures: bool) -> None:
+    def __init__(
+        self, scenario: Scenario, workload: Workload, out: Path | None, pictures: bool, progress: Progress
+    ) -> None:
+        self.progress = progress
         self.began = self.told = time.perf_counter()
         self.scenario, self.workload, self.pictures = scenario, workload, pictures
         self.base = Path() if out is None else out
         self.text = writer.to_yaml(scenario, writer.moved(scenario, self.base))
-        self.timeline = Timeline()
+        self.timeline = WatchedTimeline()
         self.cluster: Cluster = build.cluster(scenario)
         training.check_memory(scenario, self.cluster, workload)
         events = build.events(scenario)
@@ -81,6 +89,7 @@ class _Run:
         self.training: TrainingRun | None = None
         self.out = out
         self.directory: RunDirectory | None = None
+        self.rows_due = self.rows_written = 0
 
     def open(self) -> None:
         """Take the run's directory, if it has one. Raises `EdgesimError` if something else is there."""
@@ -99,42 +108,77 @@ class _Run:
         if self.scenario.workload.profile is None:
             workload_file.save(self.workload, self.out / PROFILE)
 
-    def go(self, timer: LayerTimer, progress: Progress, asked: Stop) -> None:
-        """Simulate until the declared stop."""
-        progress("planning")
+    def go(self, timer: LayerTimer, asked: Stop, every_event: bool) -> None:
+        """Simulate until the declared stop, or until all that is left is to repeat the last iteration."""
+        self.progress("planning")
         stop = self.scenario.stop
         self.training = training.start(self.scenario, self.sim, self.workload, timer)
+        if not every_event:
+            self._watch(self.training)
         live = self.scenario.workload.resolved_timing == "live"
         asked.heed()
         self.sim.run(
             until_s=stop.time,
             stop=self.training.done,
-            tick=lambda: self._tick(progress, asked),
+            tick=lambda: self._tick(asked),
             tick_events=LIVE_TICK_EVENTS if live else TICK_EVENTS,
         )
         asked.heed()
+        self.timeline.seal()
+        if self.steady is not None:
+            self._repeat(self.steady, self.training, asked)
 
-    def _tick(self, progress: Progress, asked: Stop) -> None:
+    @property
+    def steady(self) -> Steady | None:
+        """What the end of the run is made of, where it was not simulated."""
+        return self.timeline.found
+
+    @property
+    def now_s(self) -> float:
+        """Simulated time, in s."""
+        return self.sim.now if self.steady is None else self.steady.end_s
+
+    def _watch(self, begun: TrainingRun) -> None:
+        stop = self.scenario.stop
+        if stop.iterations is not None:
+            until_s = math.inf if stop.time is None else stop.time
+            repeatable = partial(getattr, begun, "repeatable", False)
+            terms = Terms(sim=self.sim, iterations=stop.iterations, until_s=until_s, repeatable=repeatable)
+            self.timeline.watch(terms)
+
+    def _repeat(self, steady: Steady, begun: TrainingRun, asked: Stop) -> None:
+        """Take the last iteration to recur until the run stops; what it learns is computed each time."""
+        for repeat in range(1, steady.most + 1):
+            begun.book(steady.last.index + repeat, steady.last.end_s + repeat * steady.period_s)
+            steady.repeats = repeat
+            self._tick(asked)
+
+    def _tick(self, asked: Stop) -> None:
         asked.heed()
+        if self._told("simulating", self._fraction()) and self.directory is not None:
+            self.directory.tick(simulated_s=self.now_s, wall_s=self.told - self.began)
+
+    def _told(self, stage: str, fraction: float) -> bool:
+        """Report progress, if the last report is some time ago; tell whether it was."""
         now = time.perf_counter()
         if now - self.told < TOLD_S:
-            return
+            return False
         self.told = now
-        progress("simulating", self._fraction())
-        if self.directory is not None:
-            self.directory.tick(simulated_s=self.sim.now, wall_s=now - self.began)
+        self.progress(stage, fraction)
+        return True
 
     def _fraction(self) -> float:
         stop = self.scenario.stop
         shares = [0.0]
         if stop.time is not None:
-            shares.append(self.sim.now / stop.time)
+            shares.append(self.now_s / stop.time)
         if stop.iterations is not None and self.training is not None:
             shares.append(len(self.training.contributions) / stop.iterations)
         return min(max(shares), 1.0)
 
     def keep(self, stopped: str) -> Result:
         """Return the result of a run that did not reach its stop, all of it written if it has a directory."""
+        self.progress = silent
         result = self._written(stopped)
         self._draw(result)
         return result
@@ -163,28 +207,47 @@ class _Run:
             result.save_pictures(self.directory.path)
 
     def _written(self, stopped: str = "") -> Result:
-        if self.directory is not None:
-            self.directory.flush(simulated_s=self.sim.now)
-            tables = self.directory.tables()
-        else:
-            tables = Tables.of(self.timeline)
+        self.progress("writing")
+        tables = self._tables()
         facts = self._facts(stopped)
-        summary = metrics.summary(tables, self.cluster, facts)
+        fingerprint = self.directory.fingerprint if self.directory is not None else None
+        summary = metrics.summary(tables, self.cluster, facts, fingerprint)
         if missed := self._missed():
             summary["events_missed"] = missed
         result = Result(scenario=self.text, summary=summary, tables=tables, base=self.base)
         if self.directory is not None:
-            self.directory.finish(result.summary)
+            self.directory.finish(result.summary, self._wrote)
+        self.progress("writing", 1.0)
         wrong = audit.contradictions(tables, facts)
         assert not wrong, "; ".join(wrong[:5])
         return result
 
+    def _tables(self) -> Tables:
+        """Return all rows, those simulated and those that recur."""
+        steady, rest = self.steady, None
+        if steady is not None and steady.repeats:
+            rest = repeated(steady.last, steady.period_s, steady.repeats)
+        if self.directory is None:
+            tables = Tables.of(self.timeline)
+            return tables if rest is None else tables.then(rest)
+        self.directory.flush(simulated_s=self.now_s)
+        if rest is None:
+            return self.directory.tables()
+        tables = self.directory.extend(rest)
+        self.rows_due = tables.spans.num_rows + tables.transfers.num_rows
+        return tables
+
+    def _wrote(self, rows: int) -> None:
+        self.rows_written += rows
+        if self.rows_due:
+            self._told("writing", min(self.rows_written / self.rows_due, 1.0))
+
     def _missed(self) -> int:
         """Return how many of the scenario's timed events the run ended before."""
-        return sum(event.at is not None and event.at > self.sim.now for event in self.scenario.events)
+        return sum(event.at is not None and event.at > self.now_s for event in self.scenario.events)
 
     def _facts(self, stopped: str) -> RunFacts:
-        facts = gather(self.sim, self.training)
+        facts = gather(self.sim, self.training, self.steady)
         return replace(
             facts,
             scenario=self.scenario.name,

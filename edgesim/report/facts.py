@@ -46,6 +46,10 @@ class RunFacts:
     """Why the run ended, for example `interrupted`; empty where the stop was reached."""
     simulated_s: float = 0.0
     """Simulated time at the end, in s."""
+    repeated: int = 0
+    """Iterations at the end that were not simulated, because they repeat the one before exactly."""
+    period_s: float | None = None
+    """How much later than the one before each of them is, in s; None: there are none."""
     wall_s: float = 0.0
     """Wall-clock time of the run, in s."""
     devices: Mapping[str, DeviceFacts] = field(default_factory=dict)

@@ -24,8 +24,12 @@ ROUNDING = 1e-6
 PACKAGES = ("edgesim", "simpy", "torch", "numpy", "pandas", "pyarrow")
 
 
-def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]:
+def summary(
+    tables: Tables, cluster: Cluster, facts: RunFacts, fingerprint: str | None = None
+) -> dict[str, Any]:
     """Return `summary.json` of a run as plain values: numbers in SI units, text, lists and dicts.
+
+    `fingerprint` is that of the tables, where it is known already.
 
     `iteration_s.steady` is the median of the later half of the iterations (of n, the last ceil(n/2)): the
     earlier half is the warm-up. `waiting_s` of a device is the time it was up and ran no task, whether
@@ -40,10 +44,11 @@ def summary(tables: Tables, cluster: Cluster, facts: RunFacts) -> dict[str, Any]
         "scenario_sha256": hashlib.sha256(facts.scenario_text.encode()).hexdigest(),
         "seed": facts.seed,
         "versions": versions(),
-        "fingerprint": tables.fingerprint(),
+        "fingerprint": fingerprint or tables.fingerprint(),
         "complete": facts.complete,
         "stopped": facts.stopped,
         "simulated_s": facts.simulated_s,
+        "repeated": {"iterations": facts.repeated, "period_s": facts.period_s},
         **times,
         "bounds": bounds(facts, times["iteration_s"]["steady"]),
         "predicted_s": facts.predicted_s,

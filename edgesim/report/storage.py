@@ -12,14 +12,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesim.errors import EdgesimError
 from edgesim.report.iterations import ITERATION, iteration_times
 from edgesim.report.metrics import versions
+from edgesim.report.repeating import blocks
 from edgesim.report.tables import TABLES, TEXT, Fingerprint, Tables, schema, table
 from edgesim.timeline import Timeline
 
@@ -55,6 +57,7 @@ class RunDirectory:
         self._iterations: list[float] = []
         self._waiting: dict[str, list[Any]] = {name: [] for name in TABLES}
         self._part = dict.fromkeys(TABLES, 0)
+        self._rest: dict[str, pa.Table] = {}
         self._flushed = time.monotonic()
         with _said(self.path):
             self._begin(scenario)
@@ -93,16 +96,29 @@ class RunDirectory:
             self._renew(iteration_times(self._iterations))
         self._flushed = time.monotonic()
 
-    def finish(self, summary: Mapping[str, Any]) -> None:
+    def extend(self, rest: Tables) -> Tables:
+        """Take the rows that follow the last ones flushed, which `finish` will write; return all rows.
+
+        Until then the directory holds those before, as of a run that ended sooner.
+        """
+        head = self.tables()
+        for name in TABLES:
+            self._rest[name] = getattr(rest, name)
+            for block in blocks(self._rest[name]):
+                self._fingerprint.add(name, block)
+        return head.then(rest)
+
+    def finish(self, summary: Mapping[str, Any], told: Callable[[int], object] = lambda rows: None) -> None:
         """Merge the parts into one file a table, then replace `summary.json` by `summary` as it is.
 
         Rows still waiting are written first; `tables()` after a `flush` gives the rows to summarise. Killed
-        anywhere in between, the directory reads the same rows and says that it is partial.
+        anywhere in between, the directory reads as a run that is partial. `told` hears how many rows were
+        just written.
         """
         self.flush()
         with _said(self.path):
             for name in TABLES:
-                _merge(self.path / f"{name}.parquet", name)
+                _merge(self.path / f"{name}.parquet", name, self._rest.get(name), told)
             write_json(self.path / SUMMARY, summary)
             _remove_parts(self.path, keep=None)
 
@@ -266,18 +282,23 @@ def _point(link: Path, folder: Path) -> None:
         os.replace(spare, link)
 
 
-def _merge(link: Path, name: str) -> None:
-    """Replace the link to a directory of parts by one file with the same rows in the same order."""
+def _merge(link: Path, name: str, rest: pa.Table | None, told: Callable[[int], object]) -> None:
+    """Replace the link to a directory of parts by one file with the same rows, and the rest, in order."""
     import pyarrow.parquet as pq
 
+    parts = sorted(link.glob("part-*.parquet"))
+    more = blocks(rest) if rest is not None else iter(())
     if not link.is_symlink():
+        for number, block in enumerate(more, len(parts)):
+            pq.write_table(block, link / f"part-{number:05d}.parquet", use_dictionary=_texts(name))
         return
     with (
         _replacing(link, link.parent) as spare,
         pq.ParquetWriter(spare, schema(name), compression="zstd", use_dictionary=_texts(name)) as writer,
     ):
-        for batch in _regrouped(sorted(link.glob("part-*.parquet")), name):
+        for batch in chain(_regrouped(parts, name), more):
             writer.write_table(batch, row_group_size=ROW_GROUP)
+            told(batch.num_rows)
 
 
 def _texts(name: str) -> list[str]:

@@ -74,6 +74,13 @@ class Tables:
             updates=_touching(self.updates, start_s, end_s),
         )
 
+    def then(self, more: Tables) -> Tables:
+        """Return these rows and then those of another, each held once."""
+        import pyarrow as pa
+
+        both = {name: pa.concat_tables([getattr(self, name), getattr(more, name)]) for name in TABLES}
+        return Tables(**both)
+
     def fingerprint(self) -> str:
         """Return the fingerprint of the rows; see `Fingerprint`."""
         mark = Fingerprint()
