@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgesim.report.facts import RunFacts
-from edgesim.report.metrics import busy_from_spans
+from edgesim.report.metrics import busy_from_spans, spans_by_device
 from edgesim.report.tables import Tables
 
 
@@ -40,10 +40,8 @@ def _links(facts: RunFacts) -> list[str]:
 
 def _busy(tables: Tables, facts: RunFacts) -> list[str]:
     from_spans = busy_from_spans(tables)
+    last = {name: float(end.max()) for name, _, end in spans_by_device(tables)}
     slack = 1e-9 * max(facts.simulated_s, 1.0)
-    last: dict[str, float] = {}
-    for name, end_s in tables.rows("spans", "device", "end_s"):
-        last[name] = max(end_s, last.get(name, 0.0))
     wrong = []
     for name, device in facts.devices.items():
         spans_s = from_spans.get(name, 0.0)
