@@ -31,6 +31,7 @@ SECTIONS = {
     "Compression": "training.compression",
     "Planner": "training.planner",
     "AllReduce": "training with `method: all-reduce`",
+    "Learn": "learn",
     "Event": "events[]",
     "Outage": "events[].crash, events[].cut",
     "SlowTo": "events[].slow",

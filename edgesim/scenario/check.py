@@ -6,6 +6,7 @@ from edgesim.errors import Problem
 from edgesim.scenario.check_compare import check_compare
 from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop
+from edgesim.scenario.check_learn import check_learn
 from edgesim.scenario.check_network import check_network
 from edgesim.scenario.check_routes import check_cut_off, check_medium, check_reachable
 from edgesim.scenario.check_training import check_training
@@ -25,6 +26,7 @@ def check(scenario: Scenario) -> list[Problem]:
         trains = check_training(finding)
         sound = check_network(finding)
         check_workload(finding)
+        check_learn(finding)
         if trains and sound:
             check_reachable(finding)
             check_medium(finding)

@@ -13,6 +13,7 @@ from edgesim.scenario.device_section import Device
 from edgesim.scenario.document import Document
 from edgesim.scenario.event_section import Event, Stop
 from edgesim.scenario.fields import Prose, Section, Text, whole
+from edgesim.scenario.learn_section import Learn
 from edgesim.scenario.network_section import Network
 from edgesim.scenario.training_section import Training
 from edgesim.scenario.workload_section import Workload
@@ -62,6 +63,8 @@ class Scenario(Section):
     """Who is connected to whom, and how well."""
     training: Training = Field(examples=[{"method": "parameter-server", "server": "server"}])
     """How it is trained."""
+    learn: Learn | None = Field(default=None, examples=[{"data": "digits"}])
+    """Real training beside the clock; nothing is learnt without it."""
     events: tuple[Event, ...] = Field(default=(), max_length=10**6)
     """What happens to devices and links, at given times or at random; nothing without it."""
     stop: Stop = Field(examples=[{"iterations": 50}])

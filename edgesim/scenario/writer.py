@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgesim import catalogue
+
 if TYPE_CHECKING:
     from edgesim.scenario.model import Scenario
 
@@ -63,10 +65,17 @@ def moved(scenario: Scenario, folder: Path) -> dict[str, Any]:
 def _move_files(value: Any, scenario: Scenario, folder: Path) -> None:
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in list(items):
-        if key in _FILE_KEYS and isinstance(item, str) and not os.path.isabs(item):
+        if _is_file(key, item) and not os.path.isabs(item):
             value[key] = Path(os.path.relpath(scenario.resolve(item), folder)).as_posix()
         else:
             _move_files(item, scenario, folder)
+
+
+def _is_file(key: Any, value: Any) -> bool:
+    """Return whether the value of a key is the path of a file or folder."""
+    if not isinstance(value, str):
+        return False
+    return key in _FILE_KEYS or (key == "data" and catalogue.is_folder(value))
 
 
 def to_html(scenario: Scenario) -> str:

@@ -1,0 +1,118 @@
+"""Checks of the `learn` section: is the data there, and can the model learn from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from edgesim import catalogue, idx
+from edgesim.errors import DataError, ProfileError
+from edgesim.scenario.finding import Finding
+from edgesim.scenario.learn_section import Learn
+
+CHANNELS = (1, 3)
+"""Grey images, as they are or as colours that are all alike."""
+
+
+class Taught(NamedTuple):
+    """The model that is to learn."""
+
+    model: str
+    input_shape: tuple[int, ...] | None
+    """None: that of the model itself."""
+
+
+def check_learn(finding: Finding) -> None:
+    """Note what is wrong with the real training, if there is any; of its files the sizes are read."""
+    learn = finding.scenario.learn
+    if learn is None:
+        return
+    _settings(finding, learn)
+    train = _samples(finding, learn)
+    if train is not None and len(finding.workers) > train:
+        message = (
+            f"has {train} samples to train on, fewer than the {len(finding.workers)} workers; take other data"
+        )
+        finding.say(message, "learn", "data")
+    taught = _taught(finding, learn)
+    if taught is not None:
+        _model(finding, learn, taught)
+
+
+def _settings(finding: Finding, learn: Learn) -> None:
+    if learn.momentum == 1.0:
+        finding.say("must be below 1, got 1; write for example 0.9", "learn", "momentum")
+    if learn.shards == "dirichlet" and learn.alpha is None:
+        finding.say("is missing; dirichlet needs it, write for example `alpha: 0.5`", "learn", "alpha")
+    if learn.shards != "dirichlet" and learn.alpha is not None:
+        finding.no_effect(
+            f"shards are {learn.shards}; remove it, or write `shards: dirichlet`", "learn", "alpha"
+        )
+    if learn.target_accuracy == 0.0:
+        finding.say("must be more than 0; write for example 0.95", "learn", "target_accuracy")
+    stop = finding.scenario.stop.iterations
+    if "evaluate_every" in learn.model_fields_set and stop is not None and learn.evaluate_every > stop:
+        why = f"the run ends after {stop} iterations and is looked at then; make it less, or remove it"
+        finding.no_effect(why, "learn", "evaluate_every")
+
+
+def _samples(finding: Finding, learn: Learn) -> int | None:
+    """Return the number of samples to train on; None where there is no such data."""
+    try:
+        folder = catalogue.data_folder(learn.data, finding.document.base)
+        if folder is None:
+            return catalogue.DATA_SETS[learn.data].train
+        return idx.survey(folder).train
+    except DataError as error:
+        finding.say(str(error), "learn", "data")
+        return None
+
+
+def _taught(finding: Finding, learn: Learn) -> Taught | None:
+    """Return what is to learn; None where the workload does not say."""
+    workload = finding.scenario.workload
+    if learn.model is not None:
+        if learn.model == workload.model:
+            finding.no_effect("it is the workload's own; remove it", "learn", "model")
+        return Taught(learn.model, None)
+    if workload.model is not None and workload.profile is None:
+        return Taught(workload.model, workload.input)
+    if workload.profile is None:
+        return None
+    from edgesim import workload_file
+
+    try:
+        saved = workload_file.load(finding.scenario.resolve(workload.profile))
+    except (ProfileError, OSError, ValueError):  # the check of the workload says it
+        return None
+    return Taught(saved.model, tuple(saved.input_shape))
+
+
+def _model(finding: Finding, learn: Learn, taught: Taught) -> None:
+    if catalogue.is_import_path(taught.model):
+        shape = taught.input_shape
+    else:
+        try:
+            known = catalogue.entry(taught.model)
+        except ProfileError as error:
+            _unknown(finding, learn, taught.model, error)
+            return
+        shape = taught.input_shape or known.input_shape
+    if shape is not None and (len(shape) != 3 or shape[0] not in CHANNELS):
+        finding.say(
+            f"is missing; {taught.model} takes samples of {list(shape)}, but the data are grey images, and "
+            "[1, height, width] or [3, height, width] is due; name a model of images",
+            "learn",
+            "model",
+        )
+
+
+def _unknown(finding: Finding, learn: Learn, model: str, error: ProfileError) -> None:
+    """Note a model without a name, unless the check of the workload says so already."""
+    if learn.model is not None:
+        finding.say(str(error), "learn", "model")
+    elif finding.scenario.workload.profile is not None:
+        finding.say(
+            f"is missing; the profile's {model!r} is no name of the zoo; name the model that is to learn",
+            "learn",
+            "model",
+        )

@@ -1,0 +1,35 @@
+"""The `learn` section: real training beside the clock."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from edgesim.scenario.fields import Factor, Section, Share, Text, number, whole
+
+
+class Learn(Section):
+    """Real training beside the clock: a gradient of a real batch for each one that is simulated. It takes no
+    simulated time and changes none; loss and accuracy are written down with each update."""
+
+    data: Text = Field(examples=["digits", "fashion-mnist", "data/mnist"])
+    """`digits`, `fashion-mnist`, or the path of a folder of IDX files, relative to the scenario file."""
+    model: Text | None = Field(default=None, examples=["small-cnn"])
+    """Another model than the workload's to train on the data, where that is too slow to train here."""
+    learning_rate: Factor = Field(default=0.05, examples=[0.05])
+    """Step width of SGD; 0.05 without it."""
+    momentum: Share = Field(default=0.0, examples=[0.9])
+    """Share of the last change of the parameters that is kept in the next, below 1; 0 without it."""
+    weight_decay: Annotated[float, *number(0, math.inf)] = Field(default=0.0, examples=[0.0005])
+    """Share of the parameters that is added to their gradient; 0 without it."""
+    shards: Literal["iid", "dirichlet"] = "iid"
+    """Who trains on what: `iid`: equal shards in random order (the default); `dirichlet`: each class spread
+    over the workers by a draw of its own."""
+    alpha: Factor | None = Field(default=None, examples=[0.5])
+    """Concentration of the Dirichlet distribution: 0.1 gives few classes a worker, 100 all alike."""
+    evaluate_every: Annotated[int, *whole(1, 10**9)] = Field(default=10, examples=[10])
+    """Iterations between two looks at the test set; 10 without it. The last is always looked at."""
+    target_accuracy: Share | None = Field(default=None, examples=[0.95])
+    """Accuracy on the test set whose first time is reported; none without it."""
