@@ -13,6 +13,7 @@ from edgesim.errors import EdgesimError
 from edgesim.report.numbers import amount, duration, share
 
 if TYPE_CHECKING:
+    from edgesim.report.ranking import Setting
     from edgesim.result import Comparison, Result
     from edgesim.workload import Workload
 
@@ -20,6 +21,18 @@ GAP = 2
 """Characters between two columns of a table."""
 ROWS = 12
 """Most devices and links that a table of the terminal shows; the files have all."""
+RUNS, SETTINGS = 24, 100
+"""Most runs of several settings that have a row each, and most rows in any case."""
+COLUMNS = (
+    "iteration (mean)",
+    "iteration (steady)",
+    "against the best",
+    "x lower bound",
+    "sent",
+    "transfer hidden",
+    "iterations",
+)
+"""What the terminal shows of a run in a comparison."""
 
 
 def show_run(result: Result, folder: Path) -> None:
@@ -84,33 +97,67 @@ def _bandwidth(link: dict[str, Any]) -> str:
 
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
-    """Print one row an alternative, which wins, and why others failed."""
+    """Print one row an alternative, or of many one a setting; which wins, and why others failed."""
+    from edgesim.report.ranking import settings
     from edgesim.result import label
 
     out = console()
-    axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
-    rows = []
-    for run, best_s in zip(comparison, _best(comparison), strict=True):
-        values = [str(run.axes.get(path, "")) for path in axes]
-        rows.append([*values, *(_figures(run.result, best_s) if run.result else ["failed", *[""] * 6])])
-    columns = [
-        *short_names(axes),
-        "iteration (mean)",
-        "iteration (steady)",
-        "against the best",
-        "x lower bound",
-        "sent",
-        "transfer hidden",
-        "iterations",
-    ]
-    shown, widths = fitted(columns, rows, len(axes), out.width - 2)
-    out.print(grid(comparison.name, columns[:shown], [row[:shown] for row in rows], widths=widths))
-    for run in comparison:
-        if run.error:
-            out.print(f"{label(run.axes)}: {run.error}", markup=False)
+    groups = settings(comparison.alternatives)
+    many = len(comparison) > RUNS and len(groups) > 1
+    axes, columns, rows = _settings(groups) if many else _runs(comparison)
+    shown, widths = fitted(columns, rows[:SETTINGS], axes, out.width - 2)
+    cells = [row[:shown] for row in rows[:SETTINGS]]
+    out.print(grid(comparison.name, columns[:shown], cells, widths=widths))
+    if len(rows) > SETTINGS:
+        out.print(f"{len(rows) - SETTINGS} settings more are in compare.csv", markup=False)
+    failed = [run for run in comparison if run.error]
+    for run in failed[:ROWS]:
+        out.print(f"{label(run.axes)}: {run.error}", markup=False)
+    if len(failed) > ROWS:
+        out.print(f"{len(failed) - ROWS} more failed; see the column `error`", markup=False)
     out.print(comparison.winner, markup=False)
     picture = "compare.png, " if (folder / "compare.png").exists() else ""
     out.print(f"\nWritten to {folder}: {picture}compare.csv, and a directory a run", markup=False)
+
+
+def _runs(comparison: Comparison) -> tuple[int, list[str], list[list[str]]]:
+    """Return how many columns are axes, all columns, and a row a run."""
+    from edgesim.report.ranking import told
+
+    axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
+    rows = []
+    for run, best_s in zip(comparison, _best(comparison), strict=True):
+        values = [told(run.axes.get(path, "")) for path in axes]
+        rows.append([*values, *(_figures(run.result, best_s) if run.result else ["failed", *[""] * 6])])
+    return len(axes), [*short_names(axes), *COLUMNS], rows
+
+
+def _settings(groups: Sequence[Setting]) -> tuple[int, list[str], list[list[str]]]:
+    """Return how many columns are axes, all columns, and a row a setting: who wins, and by how much."""
+    from edgesim.report.ranking import mean_text, told
+
+    axes = list(groups[0].values)
+    rows = []
+    for group in groups:
+        row = [told(group.values[path]) for path in axes]
+        ranked, winners = group.ranked, group.winners
+        if ranked:
+            ratio = (ranked[0].run.summary.get("bounds") or {}).get("ratio")
+            beaten = [entry for entry in ranked if not any(entry is one for one in winners)]
+            ends = [f"{one.name} {_behind(one.mean_s, group.best_s)}" for one in beaten[:1] + beaten[1:][-1:]]
+            more = f" and {len(winners) - 3} more" if len(winners) > 3 else ""
+            names = ", ".join(entry.name for entry in winners[:3]) + more
+            row += [names, mean_text(ranked[0].run.summary), "" if ratio is None else f"{ratio:.3f}"]
+            row += [*ends, *[""] * (2 - len(ends))]
+        else:
+            row += ["none finished", *[""] * 4]
+        rows.append(row)
+    columns = [*short_names(axes), "best", "iteration (mean)", "x lower bound", "next", "last"]
+    return len(axes), columns, rows
+
+
+def _behind(time_s: float, best_s: float) -> str:
+    return f"+{100.0 * (time_s / best_s - 1.0):.1f} %"
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
@@ -174,7 +221,7 @@ def _figures(result: Result, best_s: float) -> list[str]:
     return [
         mean_text(summary),
         duration(summary["iteration_s"]["steady"]),
-        f"+{100.0 * (mean / best_s - 1.0):.1f} %" if math.isfinite(mean) else "",
+        _behind(mean, best_s) if math.isfinite(mean) else "",
         "" if ratio is None else f"{ratio:.3f}",
         amount(summary["bytes_sent"], "B"),
         share(summary.get("overlap")),

@@ -12,6 +12,7 @@ from matplotlib.text import Text
 
 from edgesim.report.activity import activities
 from edgesim.report.comparison_bars import clipped, draw_bars, places
+from edgesim.report.comparison_lines import lines
 from edgesim.report.drawing import draw
 from edgesim.report.faults import CAUSES, window
 from edgesim.report.figures import Picture, longest
@@ -20,6 +21,8 @@ from edgesim.report.ranking import Alternative, Entry, Setting, settings
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
 
+BARS = 24
+"""Most runs of several settings that have a bar each."""
 PANELS, DEVICES = 4, 6
 """Most timelines, and most devices in each: the server, what failed, the stragglers, then the first ones."""
 BAR, UNIT, GAP = 0.32, 0.2, 0.42
@@ -54,9 +57,12 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     """Return the figure of a comparison; `width` is in inches, the height grows with the runs.
 
     Timelines are those of up to four alternatives, of the same devices on one time axis: of each its typical
-    iteration from its start; or, where anything failed or changed, one stretch of time that all share.
+    iteration from its start; or, where anything failed or changed, one stretch of time that all share. Of
+    more runs than have room as bars it is a figure of lines, see `comparison_lines`.
     """
     groups = settings(runs)
+    if len(runs) > BARS and len(groups) > 1:
+        return lines(groups, title=title, width=width)
     panels = _panels(_chosen(groups), runs)
     devices = _devices(panels)
     layouts = [lay_out(panel.tables, devices, panel.window) for panel in panels]

@@ -1,12 +1,13 @@
 """The alternatives of a comparison, ranked: like with like, by the time that an iteration takes over the run.
 
-Of several axes one is the method, the one that is asked about; a verdict is given for each setting of the
-others. Seconds throughout.
+Of several axes one is the method, the one that is asked about, with those of the training that only some
+methods have; a verdict is given for each setting of the others. Seconds throughout.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from edgesim.report.tables import Tables
 
 DEEP = 4
 """A path of so many parts is about one device or link, which its name says."""
+MANY = 3
+"""Of more axes than that a setting is told by those that set it apart: what most have goes without saying."""
 TIE, DISTURBED = 1e-3, 0.02
 """Runs whose means are this close tie; a mean this far from the steady iteration says that not all iterations
 were alike."""
@@ -79,6 +82,10 @@ class Setting:
     """The other axes with their values; empty where there is one setting."""
     short: str
     """The same in as few words as can be told apart."""
+    words: Mapping[str, str]
+    """By path of an axis what the heading says of it."""
+    values: Mapping[str, Any]
+    """By path of each other axis its value here."""
     entries: tuple[Entry, ...]
     """In the order of the runs."""
 
@@ -141,37 +148,80 @@ def settings(runs: Sequence[Alternative]) -> list[Setting]:
     """Return the settings of a comparison in the order of their first run, each with its alternatives."""
     paths = list(dict.fromkeys(path for run in runs for path in run.axes))
     varying = [path for path in paths if len({repr(run.axes.get(path)) for run in runs}) > 1] or paths[-1:]
-    method = _method(varying)
-    others = [path for path in varying if path != method]
+    methods = _methods(varying, runs)
+    others = [path for path in varying if path not in methods]
     names = _names(varying)
     groups: dict[str, list[Alternative]] = {}
     for run in runs:
         groups.setdefault(repr([run.axes.get(path) for path in others]), []).append(run)
+    usual = _usual(others, [members[0] for members in groups.values()])
     found = []
     for members in groups.values():
-        values = [(names[path], members[0].axes.get(path)) for path in others]
-        heading = ", ".join(f"{name} {value}" for name, value in values)
-        short = ", ".join(
-            _alone(name, value) if len(others) == 1 else f"{name} {value}" for name, value in values
+        values = {path: members[0].axes.get(path) for path in others}
+        telling = [path for path in others if path not in usual or repr(values[path]) != usual[path]]
+        words = {path: f"{names[path]} {told(values[path])}" for path in telling or others}
+        short = [_alone(names[path], values[path]) for path in others] if len(others) == 1 else words.values()
+        found.append(
+            Setting(
+                heading=", ".join(words.values()),
+                short=", ".join(short),
+                words=words,
+                values=values,
+                entries=_entries(members, methods, names, ", ".join(short)),
+            )
         )
-        found.append(Setting(heading=heading, short=short, entries=_entries(members, method, names, short)))
     return found
 
 
+def told(value: Any) -> str:
+    """Return the value of an axis in words, a value over time from its pairs.
+
+    >>> told("dynacomm"), told(None), told(["pi", "nano"]), told({"up": "1 Mbit/s", "down": "2 Mbit/s"})
+    ('dynacomm', 'not given', 'pi, nano', 'up 1 Mbit/s, down 2 Mbit/s')
+    >>> told({"values": [["0 s", "10 Mbit/s"], ["2 s", "1 Mbit/s"]], "repeat": "4 s"})
+    '10 Mbit/s, from 2 s 1 Mbit/s, every 4 s'
+    """
+    if value is None:
+        return "not given"
+    if isinstance(value, Mapping) and "values" in value:
+        (_, first), *rest = value["values"]
+        parts = [told(first), *(f"from {time} {told(one)}" for time, one in rest)]
+        return ", ".join([*parts, *([f"every {value['repeat']}"] if value.get("repeat") else [])])
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {told(one)}" for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(told(one) for one in value)
+    return str(value)
+
+
+def _usual(paths: Sequence[str], runs: Sequence[Alternative]) -> dict[str, str]:
+    """Return by path the value, as `repr` has it, that three of four settings have, where many axes would
+    make a heading long."""
+    if len(paths) <= MANY:
+        return {}
+    counts = {path: Counter(repr(run.axes.get(path)) for run in runs).most_common(1)[0] for path in paths}
+    return {path: value for path, (value, count) in counts.items() if 4 * count > 3 * len(runs)}
+
+
 def _entries(
-    members: Sequence[Alternative], method: str, names: Mapping[str, str], short: str
+    members: Sequence[Alternative], methods: Sequence[str], names: Mapping[str, str], short: str
 ) -> tuple[Entry, ...]:
     entries = []
     for run in members:
-        name = _alone(names.get(method, ""), run.axes.get(method))
+        given = [path for path in methods if run.axes.get(path) is not None] or methods[:1]
+        name = ", ".join(_alone(names.get(path, ""), run.axes.get(path)) for path in given)
         entries.append(Entry(name=name, title=", ".join(part for part in (short, name) if part), run=run))
     return tuple(entries)
 
 
-def _method(paths: Sequence[str]) -> str:
-    """Return the axis that is asked about: the only one of the training, else the last."""
+def _methods(paths: Sequence[str], runs: Sequence[Alternative]) -> list[str]:
+    """Return the axis that is asked about, the only one of the training that every run has, else the last;
+    and the axes of the training that only some runs have, which are part of their method."""
     training = [path for path in paths if path.startswith("training.")]
-    return training[0] if len(training) == 1 else paths[-1] if paths else ""
+    whole = [path for path in training if all(run.axes.get(path) is not None for run in runs)]
+    if len(training) == 1 or len(whole) != 1:
+        return [training[0] if len(training) == 1 else paths[-1]] if paths else []
+    return [whole[0], *(path for path in training if path != whole[0])]
 
 
 def _names(paths: Sequence[str]) -> dict[str, str]:
@@ -201,7 +251,7 @@ def _alone(name: str, value: Any) -> str:
     >>> _alone("schedule", "dynacomm"), _alone("bandwidth", "60 Mbit/s"), _alone("seed", 2)
     ('dynacomm', '60 Mbit/s', 'seed 2')
     """
-    return value if isinstance(value, str) and value else f"{name} {value}".strip()
+    return value if isinstance(value, str) and value else f"{name} {told(value)}".strip()
 
 
 def _time(summary: Mapping[str, Any], key: str) -> float:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from edgesim.report.faults import CAUSES, costs, incomplete
 from edgesim.report.numbers import counted, duration, figures, share
-from edgesim.report.ranking import DISTURBED, Alternative, Entry, Setting, mean_text, settings, stuck
+from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
 
 SHOWN = 3
 """Up to so many losers are all named; of more the first and the last."""
 LINES = 12
-"""Most settings that have a line."""
+"""Most settings that have a line; of more it is said how many each alternative wins."""
 AT, SMALL, SLIGHT = 0.005, 0.1, 0.02
 """An iteration is at its lower bound up to this share of it; a smaller part of what is lost is not told; a
 share of hidden transfers that is smaller by less is as good."""
@@ -23,17 +24,20 @@ def verdict(runs: Sequence[Alternative]) -> str:
     """Return who has the shortest mean time per iteration, by how much, and why.
 
     Of several settings each has a line; then comes one on whether the answer is the same everywhere, and one
-    with the reasons where the alternatives differ most.
+    with the reasons where the alternatives differ most. Of many settings it is counted who wins how many, and
+    said what it costs to take the same alternative in all.
     """
     groups = settings(runs)
     if not any(group.ranked for group in groups):
         return _none(groups)
     if len(groups) == 1:
         return "; ".join([*_lead(groups[0]), *_why(groups[0])]) + "."
-    lines = [f"At {group.heading}: {'; '.join(_lead(group))}." for group in groups[:LINES]]
+    judged = [group for group in groups if group.ranked]
     if len(groups) > LINES:
-        lines.append(f"The table has {len(groups) - LINES} more.")
-    lines.append(_everywhere([group for group in groups if group.ranked]))
+        lines = [_counted(groups), *_one_for_all(judged)]
+    else:
+        lines = [f"At {group.heading}: {'; '.join(_lead(group))}." for group in groups]
+        lines.append(_everywhere(judged))
     telling = max(groups, key=lambda group: group.spread)
     if why := _why(telling):
         lines.append(f"Why, at {telling.short}, where they differ most: {'; '.join(why)}.")
@@ -138,6 +142,49 @@ def _everywhere(groups: Sequence[Setting]) -> str:
     if len(held) > 1:
         return f"The answer holds: {_and(held)} {'tie' if _same(groups) else 'win or tie'} in every setting."
     return f"The answer holds: {held[0]} {'wins' if alone else 'wins or ties'} in every setting."
+
+
+def _counted(groups: Sequence[Setting]) -> str:
+    """Say of how many settings each alternative is the best, or ties with it."""
+    wins = Counter(entry.name for group in groups for entry in group.winners)
+    ties = Counter(entry.name for group in groups for entry in group.winners if len(group.winners) > 1)
+    said = [
+        f"{name} {'wins or ties' if ties[name] else 'wins'} in {count}"
+        if ties[name] < count
+        else f"{name} ties in {count}"
+        for name, count in wins.most_common()
+    ]
+    none = sum(not group.ranked for group in groups)
+    rest = f"; in {none} no iteration was finished" if none else ""
+    return f"Of {len(groups)} settings {_and(said)}{rest}."
+
+
+def _one_for_all(groups: Sequence[Setting]) -> list[str]:
+    """Say which alternative loses least where it loses most, of those that finished in every setting."""
+    losses: dict[str, list[tuple[float, Setting]]] = {}
+    for group in groups:
+        for entry in group.ranked:
+            losses.setdefault(entry.name, []).append((entry.mean_s / group.best_s, group))
+    worst = {
+        name: max(found, key=lambda one: one[0])
+        for name, found in losses.items()
+        if len(found) == len(groups)
+    }
+    if len(worst) < 2:
+        return []
+    name = min(worst, key=lambda one: worst[one][0])
+    loss, where = worst[name]
+    if loss <= 1.0 + TIE:
+        return [f"{name} is the best in every setting, or ties."]
+    second = min((one for one in worst if one != name), key=lambda one: worst[one][0])
+    return [
+        f"Taken everywhere, {name} takes at most {_more(loss)} than the best (at {where.short}), "
+        f"{second} {_more(worst[second][0])} (at {worst[second][1].short})."
+    ]
+
+
+def _more(ratio: float) -> str:
+    return f"{figures(ratio)} times as long" if ratio >= 2.0 else f"{100.0 * (ratio - 1.0):.2g} % longer"
 
 
 def _same(groups: Sequence[Setting]) -> bool:
