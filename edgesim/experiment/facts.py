@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesim.engine import Simulation
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
-from edgesim.training.bounds import Bounds
+from edgesim.training.bounds import IterationBounds
 from edgesim.training.parameter_server import TrainingRun
 
 if TYPE_CHECKING:
@@ -92,6 +92,13 @@ def _planned(training: TrainingRun) -> dict[str, Any]:
         worker: {"forward": plans[0].cuts, "backward": plans[1].cuts}
         for worker, plans in training.plans.items()
     }
+    if training.queue is not None:
+        plans = {
+            "every worker": {
+                "push_bytes": training.queue.push_borders,
+                "pull_bytes": training.queue.pull_borders,
+            }
+        }
     return {"predicted_s": training.predicted_s, "plans": plans, **_bounds(training)}
 
 
@@ -101,8 +108,8 @@ def _bounds(training: TrainingRun) -> dict[str, Any]:
     The steady iteration is the median of the later half; so each bound is the median of the bounds of the
     same iterations, as a median of figures that are not lower is not lower.
     """
-    if not training.bounds.fixed:
-        return {"bound_note": "layers take another time each time they run (live), so no bound is known"}
+    if training.no_bound:
+        return {"bound_note": training.no_bound}
     done = training.contributions[len(training.contributions) // 2 :] or [tuple(training.bounds.alone)]
     each = [training.bounds.of(crew) for crew in done]
     found = {reason: median(one[reason] for one in each) for reason in each[0]}
@@ -113,7 +120,7 @@ def _bounds(training: TrainingRun) -> dict[str, Any]:
     }
 
 
-def _note(bounds: Bounds, crews: set[frozenset[str]]) -> str:
+def _note(bounds: IterationBounds, crews: set[frozenset[str]]) -> str:
     """Say what the bounds take for granted, where that is not obvious."""
     said = []
     if crews != {frozenset(bounds.alone)}:

@@ -253,7 +253,7 @@ class _Run:
             scenario=self.scenario.name,
             scenario_text=self.scenario.to_yaml(),
             seed=self.scenario.seed,
-            server=self.scenario.training.server,
+            server=training.leader(self.scenario),
             schedule=self.scenario.training.schedule,
             complete=not stopped,
             stopped=stopped,

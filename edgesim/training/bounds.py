@@ -6,13 +6,36 @@ no iteration can be shorter, whenever it ran.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from edgesim.cluster import Cluster, Link
 from edgesim.events import ChangeLink, Event, Slow
+from edgesim.planning.bounds import duplex_s
 from edgesim.timeseries import Series, constant
-from edgesim.training.expectation import Outlooks, channel, iteration_bound_s
+from edgesim.training.config import Config
+from edgesim.training.expectation import Channel, Outlooks, joint_channel, link_capacity_Bps
+from edgesim.training.parts import Placement
+
+
+class IterationBounds(Protocol):
+    """Lower bounds of iterations, by who took part in them."""
+
+    @property
+    def alone(self) -> Mapping[str, object]:
+        """Every worker, by name."""
+        ...
+
+    @property
+    def sped_up(self) -> tuple[str, ...]:
+        """Devices and links that are at times quicker than at the start."""
+        ...
+
+    def of(self, workers: Iterable[str]) -> Bound:
+        """Return the bounds of an iteration in which the gradients of these workers count, in s."""
+        ...
+
 
 Bound = dict[str, float]
 """Lower bounds of an iteration, update included, in s: `workers_s` (the slowest worker alone on its links),
@@ -21,7 +44,7 @@ Bound = dict[str, float]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """Lower bounds of an iteration with a barrier."""
+    """Lower bounds of an iteration."""
 
     cluster: Cluster
     """The network at its best."""
@@ -29,8 +52,8 @@ class Bounds:
     """What each worker can expect there, alone."""
     update_s: float
     """Least time of the server's update, in s."""
-    fixed: bool = True
-    """A layer takes the same time whenever it runs; where it does not, these are no bounds."""
+    barrier: bool = True
+    """No worker begins an iteration before every gradient of the one before has come."""
     sped_up: tuple[str, ...] = ()
     """Devices and links that are at times quicker than at the start, in the order of the cluster."""
     _found: dict[frozenset[str], Bound] = field(default_factory=dict, repr=False, compare=False)
@@ -40,9 +63,10 @@ class Bounds:
         crew = frozenset(workers)
         if crew not in self._found:
             part = {name: one for name, one in self.alone.items() if name in crew}
-            found = iteration_bound_s(self.cluster, part)
+            found = phased_bound_s(self.cluster, part) if self.barrier else period_bound_s(self.cluster, part)
+            update_s = self.update_s if self.barrier else 0.0
             found["iteration_s"] = max(found.values())
-            self._found[crew] = {name: bound + self.update_s for name, bound in found.items()}
+            self._found[crew] = {name: bound + update_s for name, bound in found.items()}
         return self._found[crew]
 
     @property
@@ -51,12 +75,80 @@ class Bounds:
         return self.of(self.alone)
 
 
+def phased_bound_s(cluster: Cluster, alone: Outlooks) -> Bound:
+    """Return lower bounds of the time of an iteration of some workers without its update, in s.
+
+    `workers_s`: the slowest worker, alone on its links, by any segmentation. `links_s`: the fullest link,
+    which must carry every worker's messages; before them the least time until a gradient is there, after them
+    the least time that is left when the last parameters have come. No schedule with a barrier between
+    iterations can beat either.
+    """
+    ends = {name: one.bounds_s() for name, one in alone.items()}
+    head = min(ends[name][0] + one.backward_s[-1] for name, one in alone.items())
+    tail = min(one.forward_s[-1] + ends[name][1] for name, one in alone.items())
+    pulled, pushed = _link_bytes(alone)
+    links = [0.0]
+    for link in {**pulled, **pushed}:
+        around = (tail if link not in pushed else 0.0) + (head if link not in pulled else 0.0)
+        carried = pulled.get(link, 0.0) + pushed.get(link, 0.0)
+        links.append(carried / link_capacity_Bps(cluster, link) + around)
+    return {"workers_s": max(ahead + back for ahead, back in ends.values()), "links_s": max(links)}
+
+
+def period_bound_s(cluster: Cluster, alone: Outlooks) -> Bound:
+    """Return lower bounds of the steady time between iterations without a barrier, in s.
+
+    `workers_s`: the slowest worker alone (`planning.bounds.duplex_s`); `links_s`: the fullest link.
+    """
+    workers = [
+        duplex_s(
+            one.pull_s,
+            one.forward_s,
+            one.backward_s,
+            one.push_s,
+            min(one.pull.startup_s, one.push.startup_s),
+            half_duplex=bool(set(one.pull.route) & set(one.push.route)),
+        )
+        + one.pull.latency_s
+        + one.push.latency_s
+        for one in alone.values()
+    ]
+    pulled, pushed = _link_bytes(alone)
+    links = [
+        (pulled.get(link, 0.0) + pushed.get(link, 0.0)) / link_capacity_Bps(cluster, link)
+        for link in {**pulled, **pushed}
+    ]
+    return {"workers_s": max(workers), "links_s": max(links, default=0.0)}
+
+
+def _link_bytes(alone: Outlooks) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the bytes that an iteration brings over each link, pulled and pushed, in B."""
+    pulled: dict[str, float] = {}
+    pushed: dict[str, float] = {}
+    for one in alone.values():
+        _add(pulled, one.pull, float(sum(one.sizes)))
+        _add(pushed, one.push, sum(one.sizes) * one.push_ratio)
+    return pulled, pushed
+
+
+def _add(total: dict[str, float], used: Channel, nbytes: float) -> None:
+    for way in used.ways:
+        for link in dict.fromkeys(way.route):
+            total[link] = total.get(link, 0.0) + nbytes * way.share
+
+
 def at_best(
-    cluster: Cluster, events: Iterable[Event], alone: Outlooks, server: str, update_s: float
+    cluster: Cluster,
+    events: Iterable[Event],
+    alone: Outlooks,
+    config: Config,
+    placement: Placement,
+    update_s: float,
 ) -> Bounds:
     """Return the bounds that follow from what workers know of themselves and can be brought to by events.
 
-    Slow-downs to above 1 (that is, faster) multiply, as they can be on at once.
+    Slow-downs to above 1 (that is, faster) multiply, as they can be on at once. The update is that of the
+    slowest server.
     """
     speeds, links = _best_speeds(cluster, events), _best_links(cluster, events)
     quickest = replace(cluster, links=links)
@@ -67,13 +159,14 @@ def at_best(
             one,
             forward_s=tuple(time_s * share for time_s in one.forward_s),
             backward_s=tuple(time_s * share for time_s in one.backward_s),
-            pull=channel(quickest, server, name),
-            push=channel(quickest, name, server),
+            pull=joint_channel(quickest, [(server, name) for server in config.servers], placement),
+            push=joint_channel(quickest, [(name, server) for server in config.servers], placement),
         )
     devices = cluster.devices
     quicker = [name for name in speeds if speeds[name] > _at_start(devices[name].availability)]
     quicker += [name for name in links if links[name] is not cluster.links[name]]
-    return Bounds(cluster=quickest, alone=best, update_s=update_s / speeds[server], sped_up=tuple(quicker))
+    quickest_server = max(speeds[server] for server in config.servers)
+    return Bounds(cluster=quickest, alone=best, update_s=update_s / quickest_server, sped_up=tuple(quicker))
 
 
 def _best_speeds(cluster: Cluster, events: Iterable[Event]) -> dict[str, float]:

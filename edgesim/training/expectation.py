@@ -1,8 +1,8 @@
 """What a worker can expect before a run: its layer times and its channels, and the plans made from them.
 
-Legend: N workers, L layers. A planner sees only what a real system could know at the start: declared
-capacities, the rates and speeds that hold at time 0, its own layer times. Latency that holds no link is
-kept apart from the start-up that does: messages sent back to back hide the one and pay the other.
+Legend: N workers, L layers, S servers. A planner sees only what a real system could know at the start:
+declared capacities, the rates and speeds that hold at time 0, its own layer times. Latency that holds no link
+is kept apart from the start-up that does: messages sent back to back hide the one and pay the other.
 """
 
 from __future__ import annotations
@@ -14,26 +14,44 @@ from edgesim.cluster import Cluster, Device
 from edgesim.errors import EdgesimError
 from edgesim.plan import Segmentation
 from edgesim.planning import bounds
+from edgesim.planning.cost import Costs
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.planning.sharing import fair_rates
-from edgesim.workload import LayerTimer, Workload
+from edgesim.training.config import Config
+from edgesim.training.parts import Placement
+from edgesim.workload import LayerTimer
 
 Plans = dict[str, tuple[Segmentation, Segmentation]]
 """By worker: its forward (pull) and backward (push) segments."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Channel:
-    """One direction between a worker and its server."""
+class Way:
+    """The way between a worker and one of its servers, in one direction."""
 
     route: tuple[str, ...]
     """Names of the links that it crosses."""
+    share: float
+    """Share of the bytes that take it; those of all ways add up to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Channel:
+    """One direction between a worker and its servers, seen as one channel."""
+
+    ways: tuple[Way, ...]
+    """One for each server; S of them."""
     rate_Bps: float
-    """Rate it can expect, in B/s."""
+    """Rate it can expect, of all ways together, in B/s."""
     startup_s: float
     """Start-up of a message that holds the link, in s."""
     latency_s: float
     """What a message waits without holding a link, in s."""
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """Names of the links that it crosses, each once."""
+        return tuple(dict.fromkeys(link for way in self.ways for link in way.route))
 
     def times_s(self, sizes: Sequence[float]) -> list[float]:
         """Return how long messages of these sizes in B take, start-ups apart, in s."""
@@ -49,19 +67,28 @@ class Outlook:
     forward_s: tuple[float, ...]
     """Time of each layer forward, in s; L numbers."""
     backward_s: tuple[float, ...]
-    """Time of each layer backward, in s; L numbers."""
+    """Time of each layer backward, compression included, in s; L numbers."""
     pull: Channel
-    """From the server."""
+    """From the servers."""
     push: Channel
-    """To the server."""
+    """To the servers."""
+    push_ratio: float = 1.0
+    """Bytes pushed for each byte of gradient."""
+
+    @property
+    def pull_s(self) -> list[float]:
+        """Time to pull each layer, start-ups apart, in s; L numbers."""
+        return self.pull.times_s(self.sizes)
+
+    @property
+    def push_s(self) -> list[float]:
+        """Time to push each layer's gradients, start-ups apart, in s; L numbers."""
+        return self.push.times_s([size * self.push_ratio for size in self.sizes])
 
     def planned(self, method: str) -> tuple[Segmentation, Segmentation]:
         """Return the segments in which to pull and to push, by a strategy of `planning.segmentation`."""
-        pull_s, push_s = self.pull.times_s(self.sizes), self.push.times_s(self.sizes)
-        return (
-            plan(pull_s, self.forward_s, self.pull.startup_s, method),
-            plan_backward(self.backward_s, push_s, self.push.startup_s, method),
-        )
+        back = plan_backward(self.backward_s, self.push_s, self.push.startup_s, method, sizes=self.sizes)
+        return plan(self.pull_s, self.forward_s, self.pull.startup_s, method, sizes=self.sizes), back
 
     def predicted_s(self, plans: tuple[Segmentation, Segmentation]) -> float:
         """Return the time from the start of an iteration to the arrival of the last gradient, in s."""
@@ -69,57 +96,100 @@ class Outlook:
 
     def bounds_s(self) -> tuple[float, float]:
         """Return the least time of pulling and computing forward, and of backward and pushing, in s."""
-        ahead = bounds.phased_s(self.pull.times_s(self.sizes), self.forward_s, self.pull.startup_s)
-        back = bounds.phased_s(self.push.times_s(self.sizes), self.backward_s, self.push.startup_s)
+        ahead = bounds.phased_s(self.pull_s, self.forward_s, self.pull.startup_s)
+        back = bounds.phased_s(self.push_s, self.backward_s, self.push.startup_s)
         return ahead + self.pull.latency_s, back + self.push.latency_s
+
+    def costs(self, elements: Sequence[int], update_s: float) -> Costs:
+        """Return what a schedule without a barrier plans from."""
+        return Costs(
+            sizes=self.sizes,
+            elements=tuple(elements),
+            forward_s=self.forward_s,
+            backward_s=self.backward_s,
+            pull_Bps=self.pull.rate_Bps,
+            push_Bps=self.push.rate_Bps,
+            pull_startup_s=self.pull.startup_s,
+            push_startup_s=self.push.startup_s,
+            pull_latency_s=self.pull.latency_s,
+            push_latency_s=self.push.latency_s,
+            update_s=update_s,
+            duplex=not set(self.pull.route) & set(self.push.route),
+            push_ratio=self.push_ratio,
+        )
 
 
 Outlooks = dict[str, Outlook]
 
 
-def outlooks(
-    cluster: Cluster, workload: Workload, timer: LayerTimer, server: str, workers: Sequence[str]
-) -> Outlooks:
+def outlooks(cluster: Cluster, placement: Placement, timer: LayerTimer, config: Config) -> Outlooks:
     """Return each worker's outlook as if it were alone. Raises EdgesimError for a pair without a route."""
-    sizes = tuple(layer.parameter_bytes for layer in workload.layers)
-    layers = range(len(sizes))
+    sizes = placement.sizes
     times: dict[Device, tuple[tuple[float, ...], tuple[float, ...]]] = {}
     found = {}
-    for name in workers:
+    for name in config.workers:
         device = replace(cluster.devices[name], name="")
         if device not in times:  # workers of one kind have one set of times
-            ahead = tuple(timer.forward_s(cluster.devices[name], layer) for layer in layers)
-            back = [timer.backward_s(cluster.devices[name], layer) for layer in reversed(layers)]
-            share = 1.0 if device.availability is None else device.availability.at(0.0) or 1.0
-            times[device] = (
-                tuple(one / share for one in ahead),
-                tuple(one / share for one in reversed(back)),
-            )
+            times[device] = _times(cluster.devices[name], timer, config, sizes)
         found[name] = Outlook(
             sizes=sizes,
             forward_s=times[device][0],
             backward_s=times[device][1],
-            pull=channel(cluster, server, name),
-            push=channel(cluster, name, server),
+            pull=joint_channel(cluster, [(server, name) for server in config.servers], placement),
+            push=joint_channel(cluster, [(name, server) for server in config.servers], placement),
+            push_ratio=config.push_ratio,
         )
     return found
 
 
+def _times(
+    device: Device, timer: LayerTimer, config: Config, sizes: Sequence[int]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the times of the layers forward and backward at the start, compression included, in s."""
+    layers = range(len(sizes))
+    share = 1.0 if device.availability is None else device.availability.at(0.0) or 1.0
+    ahead = tuple(timer.forward_s(device, layer) / share for layer in layers)
+    back = [timer.backward_s(device, layer) for layer in reversed(layers)]
+    encode = [config.encode_s(size) for size in sizes]
+    back_s = (one + more for one, more in zip(reversed(back), encode, strict=True))
+    return ahead, tuple(one / share for one in back_s)
+
+
 def channel(cluster: Cluster, source: str, target: str) -> Channel:
     """Return what a device can expect of its messages to another. Raises EdgesimError without a route."""
-    route = cluster.route(source, target)
-    if route is None:
-        raise EdgesimError(f"no route from {source} to {target}: connect them in `network`")
-    links = [cluster.links[link] for link in route]
+    return _channel(cluster, [(source, target)], [1.0])
+
+
+def joint_channel(cluster: Cluster, pairs: Sequence[tuple[str, str]], placement: Placement) -> Channel:
+    """Return what a worker can expect of its messages from or to its servers, when it alone sends any.
+
+    Raises EdgesimError for a pair without a route.
+    """
+    total = sum(placement.bytes)
+    return _channel(cluster, pairs, [held / total if total else 1.0 for held in placement.bytes])
+
+
+def _channel(cluster: Cluster, pairs: Sequence[tuple[str, str]], shares: Sequence[float]) -> Channel:
+    ways = []
+    for (source, target), share in zip(pairs, shares, strict=True):
+        route = cluster.route(source, target)
+        if route is None:
+            raise EdgesimError(f"no route from {source} to {target}: connect them in `network`")
+        ways.append(Way(route=route, share=share))
+    capacity = {link: link_capacity_Bps(cluster, link) for way in ways for link in way.route}
+    firsts = [cluster.links[way.route[0]] for way in ways]
     return Channel(
-        route=route,
-        rate_Bps=min(_capacity(cluster, link) for link in route),
-        startup_s=links[0].occupancy_s,
-        latency_s=links[0].startup_latency_s + sum(link.latency_s for link in links),
+        ways=tuple(ways),
+        rate_Bps=sum(fair_rates([way.route for way in ways], capacity)),
+        startup_s=min(link.occupancy_s for link in firsts),
+        latency_s=max(
+            first.startup_latency_s + sum(cluster.links[link].latency_s for link in way.route)
+            for first, way in zip(firsts, ways, strict=True)
+        ),
     )
 
 
-def _capacity(cluster: Cluster, name: str) -> float:
+def link_capacity_Bps(cluster: Cluster, name: str) -> float:
     """Return a link's capacity at the start (its bandwidth, if it starts at nothing), in B/s."""
     link = cluster.links[name]
     return link.bandwidth_Bps * ((link.factor.at(0.0) or 1.0) if link.factor is not None else 1.0)
@@ -140,27 +210,31 @@ def shared(cluster: Cluster, alone: Outlooks) -> Outlooks:
 
 
 def _share(cluster: Cluster, channels: list[Channel]) -> list[Channel]:
-    capacity = {link: _capacity(cluster, link) for channel in channels for link in channel.route}
-    rates = fair_rates([channel.route for channel in channels], capacity)
+    ways = [way for channel in channels for way in channel.ways]
+    capacity = {link: link_capacity_Bps(cluster, link) for way in ways for link in way.route}
+    rates = iter(fair_rates([way.route for way in ways], capacity))
+    shares = [[next(rates) for _ in channel.ways] for channel in channels]
     used = dict.fromkeys(capacity, 0.0)
     users = dict.fromkeys(capacity, 0)
-    for channel, rate in zip(channels, rates, strict=True):
-        for link in dict.fromkeys(channel.route):
-            used[link] += rate
-            users[link] += 1
-    shared_channels = []
-    for channel, rate in zip(channels, rates, strict=True):
-        first = channel.route[0]
+    for channel, each in zip(channels, shares, strict=True):
+        for way, rate in zip(channel.ways, each, strict=True):
+            for link in dict.fromkeys(way.route):
+                used[link] += rate
+                users[link] += 1
+    found = []
+    for channel, each in zip(channels, shares, strict=True):
+        first, rate = channel.ways[0].route[0], each[0]
         share = max(capacity[first] / users[first], capacity[first] - (used[first] - rate))
         startup_s = channel.startup_s * max(capacity[first] / share, 1.0)
-        shared_channels.append(replace(channel, rate_Bps=rate, startup_s=startup_s))
-    return shared_channels
+        found.append(replace(channel, rate_Bps=sum(each), startup_s=startup_s))
+    return found
 
 
 def contended(cluster: Cluster, alone: Outlooks) -> bool:
-    """Tell whether the closed forms do not hold: workers slow each other down, or messages go in chunks.
+    """Tell whether the closed forms do not hold: messages slow each other down, or go in chunks.
 
-    Workers do where several use a link that cannot carry them all.
+    Those of workers do where several use a link that cannot carry them all; those of one worker where it has
+    several servers.
     """
     if any(link.sharing == "fifo" for link in cluster.links.values()):
         return True
@@ -168,43 +242,21 @@ def contended(cluster: Cluster, alone: Outlooks) -> bool:
     users: dict[str, int] = {}
     held: dict[str, bool] = {}
     for one in alone.values():
+        if len(one.pull.ways) > 1:
+            return True
         wanted: dict[str, float] = {}
         for channel in (one.pull, one.push):
-            held[channel.route[0]] = held.get(channel.route[0], False) or channel.startup_s > 0.0
+            first = channel.route[0]
+            held[first] = held.get(first, False) or channel.startup_s > 0.0
             for link in channel.route:
                 wanted[link] = max(wanted.get(link, 0.0), channel.rate_Bps)
         for link, rate in wanted.items():
             demand[link] = demand.get(link, 0.0) + rate
             users[link] = users.get(link, 0) + 1
     return any(
-        count > 1 and (held.get(link, False) or demand[link] > _capacity(cluster, link))
+        count > 1 and (held.get(link, False) or demand[link] > link_capacity_Bps(cluster, link))
         for link, count in users.items()
     )
-
-
-def iteration_bound_s(cluster: Cluster, alone: Outlooks) -> dict[str, float]:
-    """Return lower bounds of the time of an iteration of some workers without its update, in s.
-
-    `workers_s`: the slowest worker, alone on its links, by any segmentation. `links_s`: the fullest link,
-    which must carry every worker's messages; before them the least time until a gradient is there, after them
-    the least time that is left when the last parameters have come. No schedule with a barrier between
-    iterations can beat either.
-    """
-    ends = {name: one.bounds_s() for name, one in alone.items()}
-    head = min(ends[name][0] + one.backward_s[-1] for name, one in alone.items())
-    tail = min(one.forward_s[-1] + ends[name][1] for name, one in alone.items())
-    bytes_pulled: dict[str, int] = {}
-    bytes_pushed: dict[str, int] = {}
-    for one in alone.values():
-        for channel, total in ((one.pull, bytes_pulled), (one.push, bytes_pushed)):
-            for link in dict.fromkeys(channel.route):
-                total[link] = total.get(link, 0) + sum(one.sizes)
-    links = [0.0]
-    for link in {**bytes_pulled, **bytes_pushed}:
-        pulled, pushed = bytes_pulled.get(link, 0), bytes_pushed.get(link, 0)
-        around = (tail if not pushed else 0.0) + (head if not pulled else 0.0)
-        links.append((pulled + pushed) / _capacity(cluster, link) + around)
-    return {"workers_s": max(ahead + back for ahead, back in ends.values()), "links_s": max(links)}
 
 
 def predicted_s(expected: Outlooks, plans: Mapping[str, tuple[Segmentation, Segmentation]]) -> float:

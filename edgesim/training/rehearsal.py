@@ -1,4 +1,4 @@
-"""Choosing among plans by rehearsing one iteration on a private, undisturbed copy of the network.
+"""Choosing among plans by rehearsing them on a private, undisturbed copy of the network.
 
 Where workers contend for a link, how long a message takes depends on what the others send. The planners' cost
 model knows no others; so the plans that it proposes for several views of the link are tried out before the
@@ -8,20 +8,26 @@ capacities and layer times. It knows nothing of faults, changes and traces to co
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import inf
-from typing import Any
 
-from edgesim.cluster import Cluster
+from edgesim.cluster import Cluster, Device
 from edgesim.engine import Simulation
-from edgesim.plan import Segmentation
-from edgesim.planning.segmentation import SCHEDULES, plan, plan_backward
+from edgesim.plan import QueuePlan, Segmentation
+from edgesim.planning.schedules import SCHEDULES, Phased
+from edgesim.planning.segmentation import plan, plan_backward
+from edgesim.timeline import Timeline
 from edgesim.timeseries import Series, constant
+from edgesim.training.config import Config
+from edgesim.training.crew import hire
 from edgesim.training.expectation import Outlook, Outlooks, Plans, shared
+from edgesim.training.parts import Placement
 
 REFINEMENTS = 3
 """How often the best plans are improved with the rates that their rehearsal has shown."""
+SETTLING = 4
+"""Iterations rehearsed of a schedule without a barrier; the last one counts as the steady one."""
 
 Spans = dict[str, tuple[list[float], list[float]]]
 """By worker: how long each of its pull and push segments held its channel, in s, forward order."""
@@ -29,7 +35,86 @@ Spans = dict[str, tuple[list[float], list[float]]]
 Cuts = tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
 
 
-def choose(cluster: Cluster, server: str, alone: Outlooks, method: str) -> tuple[Plans, float]:
+class OutlookTimer:
+    """Takes the layers' times from what each worker expects."""
+
+    def __init__(self, alone: Outlooks) -> None:
+        self._alone = alone
+
+    def forward_s(self, device: Device, layer: int) -> float:
+        """Return the time of a layer forward, in s."""
+        return self._alone[device.name].forward_s[layer]
+
+    def backward_s(self, device: Device, layer: int) -> float:
+        """Return the time of a layer backward, compression included, in s."""
+        return self._alone[device.name].backward_s[layer]
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Where rehearsals take place: the part of a cluster that matters, as it is at the start."""
+
+    cluster: Cluster
+    placement: Placement
+    alone: Outlooks
+    """What each worker expects there, alone."""
+    config: Config
+    """How to train, but for iterations and crashes."""
+
+    def phased(self, plans: Plans, limit_s: float = inf) -> tuple[float, Spans]:
+        """Return the time of one iteration with these plans, without the update, in s, and the spans seen.
+
+        The time is infinite if the iteration takes longer than the limit.
+        """
+        timeline = Timeline()
+        ends = self._run(plans, 1, limit_s, timeline, 0.0)
+        return (ends[0] if ends else inf), _spans(plans, timeline)
+
+    def queued(self, queue: QueuePlan, update_s: float, limit_s: float = inf) -> float:
+        """Return the steady time between iterations with this plan, in s.
+
+        It is infinite if the iterations rehearsed take longer than the limit, in s.
+        """
+        ends = self._run(queue, SETTLING, limit_s, Timeline(), update_s)
+        return ends[-1] - ends[-2] if len(ends) == SETTLING else inf
+
+    def _run(
+        self, plans: Plans | QueuePlan, iterations: int, limit_s: float, timeline: Timeline, update_s: float
+    ) -> list[float]:
+        """Return when each iteration ended, in s; fewer if the limit came first."""
+        sim = Simulation(self.cluster, timeline=timeline)
+        config = replace(self.config, iterations=iterations)
+        updates = [update_s * share / (sum(self.placement.bytes) or 1) for share in self.placement.bytes]
+        hire(sim, self.placement, OutlookTimer(self.alone), config, plans, update_s=updates)
+        while sim.clock.advance(limit_s):
+            pass
+        return [row[0] for row in timeline.marks if row[2] == "iteration"]
+
+
+def stage(cluster: Cluster, placement: Placement, alone: Outlooks, config: Config) -> Stage:
+    """Return the stage for rehearsing a training."""
+    channels = [channel for one in alone.values() for channel in (one.pull, one.push)]
+    used = {link: None for channel in channels for link in channel.route}
+    links = {
+        name: replace(cluster.links[name], factor=_at_start(cluster.links[name].factor)) for name in used
+    }
+    part = Cluster(
+        devices={name: Device(name=name, speed=1.0) for name in (*config.servers, *alone)},
+        links=links,
+        hops=tuple(hop for hop in cluster.hops if hop.link in used),
+    )
+    packing = config.compression
+    if packing is not None:  # the outlook's backward times hold the compressing
+        packing = replace(packing, encode_Bps=None)
+    return Stage(
+        part,
+        placement,
+        alone,
+        replace(config, compression=packing, on_crash="wait", synchronization="bsp", staleness=0),
+    )
+
+
+def choose(scene: Stage, method: str) -> tuple[Plans, float]:
     """Return the plans of the shortest rehearsed iteration, and its time without the update, in s.
 
     Candidates: `method` with shared rates, with rates as if alone, every other schedule, and refinements of
@@ -38,20 +123,19 @@ def choose(cluster: Cluster, server: str, alone: Outlooks, method: str) -> tuple
     best: Plans = {}
     best_s = inf
     seen: Spans = {}
-    network = _undisturbed(cluster, server, alone)
     tried: dict[Cuts, None] = {}
-    for plans in _candidates(cluster, alone, method):
+    for plans in _candidates(scene, method):
         if (cuts := _cuts(plans)) in tried:
             continue
         tried[cuts] = None
-        time_s, spans = rehearse(network, server, alone, plans, best_s)
+        time_s, spans = scene.phased(plans, best_s)
         if time_s < best_s:
             best, best_s, seen = plans, time_s, spans
     for _ in range(REFINEMENTS):
-        refined = {name: _refined(one, best[name], seen[name], method) for name, one in alone.items()}
+        refined = {name: _refined(one, best[name], seen[name], method) for name, one in scene.alone.items()}
         if _cuts(refined) in tried:
             break
-        time_s, spans = rehearse(network, server, alone, refined, best_s)
+        time_s, spans = scene.phased(refined, best_s)
         if time_s >= best_s:
             break
         best, best_s, seen = refined, time_s, spans
@@ -62,11 +146,12 @@ def _cuts(plans: Plans) -> Cuts:
     return tuple((forward.cuts, backward.cuts) for forward, backward in plans.values())
 
 
-def _candidates(cluster: Cluster, alone: Outlooks, method: str) -> Iterator[Plans]:
-    together = shared(cluster, alone)
-    for name in (method, *(name for name in SCHEDULES if name != method)):
+def _candidates(scene: Stage, method: str) -> Iterator[Plans]:
+    together = shared(scene.cluster, scene.alone)
+    phased = [name for name, schedule in SCHEDULES.items() if isinstance(schedule, Phased)]
+    for name in (method, *(name for name in phased if name != method)):
         yield {worker: one.planned(name) for worker, one in together.items()}
-    yield {worker: one.planned(method) for worker, one in alone.items()}
+    yield {worker: one.planned(method) for worker, one in scene.alone.items()}
 
 
 def _refined(
@@ -79,13 +164,13 @@ def _refined(
     pull_s = _observed(one.sizes, plans[0], spans[0], one.pull.startup_s)
     push_s = _observed(one.sizes, plans[1], spans[1], one.push.startup_s)
     return (
-        plan(pull_s, one.forward_s, one.pull.startup_s, method),
-        plan_backward(one.backward_s, push_s, one.push.startup_s, method),
+        plan(pull_s, one.forward_s, one.pull.startup_s, method, sizes=one.sizes),
+        plan_backward(one.backward_s, push_s, one.push.startup_s, method, sizes=one.sizes),
     )
 
 
 def _observed(
-    sizes: tuple[int, ...], segments: Segmentation, spans: list[float], startup_s: float
+    sizes: Sequence[int], segments: Segmentation, spans: list[float], startup_s: float
 ) -> list[float]:
     """Return each layer's transfer time: its share of its segment's time on the channel, in s."""
     times: list[float] = []
@@ -96,72 +181,22 @@ def _observed(
     return times
 
 
-def _undisturbed(cluster: Cluster, server: str, alone: Outlooks) -> Cluster:
-    """Return the part of a cluster that matters, every link at the rate it has at the start."""
-    used = {link: None for one in alone.values() for link in (*one.pull.route, *one.push.route)}
-    links = {
-        name: replace(cluster.links[name], factor=_at_start(cluster.links[name].factor)) for name in used
-    }
-    return Cluster(
-        devices={name: cluster.devices[name] for name in (server, *alone)},
-        links=links,
-        hops=tuple(hop for hop in cluster.hops if hop.link in used),
-    )
+def _spans(plans: Plans, timeline: Timeline) -> Spans:
+    """Return how long the messages of each segment took; of several servers, the longest."""
+    places: dict[tuple[str, str, int], int] = {}
+    found: Spans = {}
+    for name, both in plans.items():
+        found[name] = ([0.0] * len(both[0].cuts), [0.0] * len(both[1].cuts))
+        for kind, one in zip(("pull", "push"), both, strict=True):
+            for index, (first, last) in enumerate(one.segments):
+                places.update(dict.fromkeys([(name, kind, layer) for layer in range(first, last + 1)], index))
+    for row in timeline.transfers:
+        source, target, tag, start_s, end_s = row[0], row[1], row[2], row[8], row[9]
+        name, phase = (target, 0) if tag.kind == "pull" else (source, 1)
+        index = places[name, tag.kind, tag.first]
+        found[name][phase][index] = max(found[name][phase][index], end_s - start_s)
+    return found
 
 
 def _at_start(factor: Series | None) -> Series | None:
     return None if factor is None else constant(factor.at(0.0) or 1.0)
-
-
-def rehearse(
-    cluster: Cluster, server: str, alone: Outlooks, plans: Plans, limit_s: float = inf
-) -> tuple[float, Spans]:
-    """Simulate one iteration of all workers; return its time without the update, in s, and the spans seen.
-
-    The time is infinite if the iteration takes longer than the limit.
-    """
-    sim = Simulation(cluster)
-    spans: Spans = {name: ([], []) for name in alone}
-    workers = [
-        sim.process(_iteration(sim, server, name, one, plans[name], spans[name]), name=f"{name} rehearsal")
-        for name, one in alone.items()
-    ]
-    while sim.env.advance(limit_s):
-        pass
-    ends: list[Any] = [inf if worker.is_alive else worker.value for worker in workers]
-    return max(ends), spans
-
-
-def _iteration(
-    sim: Simulation,
-    server: str,
-    name: str,
-    one: Outlook,
-    plans: tuple[Segmentation, Segmentation],
-    spans: tuple[list[float], list[float]],
-) -> Generator[Any, Any, float]:
-    """Pull and compute forward, then compute backward and push, segment by segment; return the end, in s."""
-    down, up = sim.network.stream(server, name), sim.network.stream(name, server)
-    ahead, back = plans[0].segments, tuple(reversed(plans[1].segments))
-    flows = [down.send(sum(one.sizes[first - 1 : last])) for first, last in ahead]
-    for flow, (first, last) in zip(flows, ahead, strict=True):
-        yield flow
-        yield from _compute(sim, one.forward_s[first - 1 : last])
-    spans[0].extend(flow.end_s - flow.start_s for flow in flows)
-    flows = []
-    for first, last in back:
-        yield from _compute(sim, reversed(one.backward_s[first - 1 : last]))
-        flows.append(up.send(sum(one.sizes[first - 1 : last])))
-    for flow in flows:
-        yield flow
-    spans[1].extend(flow.end_s - flow.start_s for flow in reversed(flows))
-    return sim.now
-
-
-def _compute(sim: Simulation, times_s: Iterable[float]) -> Generator[Any, Any, None]:
-    """Spend the times of some layers; queues make it matter that instants are the same to the last bit."""
-    if sim.network.chunked:
-        for time_s in times_s:
-            yield sim.env.timeout(time_s)
-    else:
-        yield sim.env.timeout(sum(times_s))

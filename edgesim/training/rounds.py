@@ -9,6 +9,11 @@ from simpy import Environment, Event
 from edgesim.timeline import Tag
 
 
+def pass_tags(kind: str, index: int, layers: int) -> list[Tag]:
+    """Return the tags of the passes of all layers in an iteration, in forward order."""
+    return [Tag(kind, str(layer), index, layer, layer) for layer in range(1, layers + 1)]
+
+
 class Round:
     """One iteration as the server sees it. A worker's gradient counts once, or not at all."""
 
@@ -23,9 +28,8 @@ class Round:
         """Workers whose whole gradient has arrived, in order of arrival."""
         self.complete: Event = env.event()
         """Fires when nobody is waited for any more."""
-        numbers = [(str(layer), layer) for layer in range(1, layers + 1)]
-        self.forward_tags = [Tag("forward", text, index, layer, layer) for text, layer in numbers]
-        self.backward_tags = [Tag("backward", text, index, layer, layer) for text, layer in numbers]
+        self.forward_tags = pass_tags("forward", index, layers)
+        self.backward_tags = pass_tags("backward", index, layers)
 
     def deliver(self, worker: str) -> None:
         """Note that the whole gradient of a worker has arrived."""

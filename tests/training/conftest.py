@@ -85,7 +85,7 @@ def train(cluster, workload, *, events=(), until_s=None, **config):
     timeline = Timeline()
     sim = Simulation(cluster, timeline=timeline, events=events)
     workers = tuple(name for name in cluster.devices if name != "server")
-    settings: dict[str, Any] = {"server": "server", "workers": workers, "iterations": 1, **config}
+    settings: dict[str, Any] = {"servers": ("server",), "workers": workers, "iterations": 1, **config}
     run = parameter_server.start(sim, workload, ProfileTimer(workload), parameter_server.Config(**settings))
     trained = Trained(run, timeline, sim, [])
     try:
