@@ -57,7 +57,7 @@ class Result:
         return cls(scenario=scenario, summary=summary, tables=storage.read_tables(path), base=path)
 
     def save(self, path: str | Path) -> Path:
-        """Write the run's directory: scenario, summary, tables, timeline.png, trace.json.gz; return its path.
+        """Write the run's directory: scenario, summary, tables, pictures; return its path.
 
         A directory that holds something else than a run raises `EdgesimError`. A picture that cannot be
         made is a warning: the data are written first.
@@ -71,11 +71,17 @@ class Result:
         return folder
 
     def save_pictures(self, path: str | Path) -> list[str]:
-        """Write `timeline.png` and `trace.json.gz` into a directory; return what failed or is cut short."""
+        """Write `timeline.png`, `trace.json.gz` and, if anything was learnt, `learning.png` into a directory.
+
+        Return what failed or is cut short.
+        """
         from edgesim.report import perfetto, storage
 
         complaints = []
-        for name, make in ((storage.FIGURE, self._png), (storage.TRACE, self._trace)):
+        makers = [(storage.FIGURE, self._png), (storage.TRACE, self._trace)]
+        if self.learnt:
+            makers.append((storage.LEARNING, lambda: _png(self.plot_learning())))
+        for name, make in makers:
             try:
                 storage.write_atomic(Path(path) / name, make())
             except Exception as error:  # a picture must never cost the data of a run
@@ -148,6 +154,25 @@ class Result:
             width=width,
         )
 
+    @property
+    def learnt(self) -> bool:
+        """Whether a model was trained beside the clock, see `learn` in the scenario."""
+        from edgesim.report.learning import learnt
+
+        return learnt(self.tables)
+
+    def plot_learning(self, *, width: float = 10.0) -> Figure:
+        """Return accuracy on the test set and training loss against simulated time; `width` is in inches.
+
+        Raises `EdgesimError` if nothing was learnt.
+        """
+        if not self.learnt:
+            raise EdgesimError("nothing was learnt in this run; add `learn: {data: digits}` to its scenario")
+        from edgesim.report import learning_figure
+
+        found = learning_figure.lessons([("", self.tables, self.summary)])
+        return learning_figure.learning_figure(found, title=_lesson(self.summary), width=width)
+
     def explain(self) -> str:
         """Return one sentence: which device waits for what, and which link is full."""
         from edgesim.report.explain import explain
@@ -185,7 +210,8 @@ class Result:
     def _repr_html_(self) -> str:
         return (
             f"<div><p><b>{html.escape(_title(self.summary))}</b><br>{html.escape(self.explain())}</p>"
-            f"{_html_table(headline(self.summary))}{_html_picture(self.plot_timeline)}</div>"
+            f"{_html_table(headline(self.summary))}{_html_picture(self.plot_timeline)}"
+            f"{_html_picture(self.plot_learning) if self.learnt else ''}</div>"
         )
 
 
@@ -203,9 +229,14 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "bytes sent": amount(summary.get("bytes_sent"), "B"),
         "bytes lost": amount(summary.get("bytes_lost"), "B"),
         "transfer hidden": share(summary.get("overlap")),
+        "accuracy in the end": _percent((summary.get("learning") or {}).get("final_accuracy")),
         "complete": "yes" if summary.get("complete") else "no: partial",
     }
     return {name: value for name, value in rows.items() if value}
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100.0 * value:.1f} %"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,9 +309,32 @@ class Comparison:
 
         return comparison_figure.comparison(self.alternatives, title=self.name, width=width)
 
+    @property
+    def learnt(self) -> bool:
+        """Whether any run trained a model beside the clock."""
+        return any(run.known is not None and run.known.learnt for run in self.runs)
+
+    def plot_learning(self, *, width: float = 10.0) -> Figure:
+        """Return accuracy and loss of all runs that learnt against simulated time; `width` is in inches.
+
+        Raises `EdgesimError` if none did.
+        """
+        from edgesim.report import learning_figure
+
+        named = [(label(run.axes), run.known) for run in self.runs if run.known is not None]
+        found = learning_figure.lessons([(name, one.tables, one.summary) for name, one in named])
+        if not found:
+            raise EdgesimError(
+                "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
+            )
+        return learning_figure.learning_figure(found, title=self.name, width=width)
+
     def save(self, path: str | Path, *, picture: bool = True) -> Path:
-        """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path."""
-        from edgesim.report.storage import write_atomic
+        """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path.
+
+        Where anything was learnt, `learning.png` is there too.
+        """
+        from edgesim.report.storage import LEARNING, write_atomic
 
         folder = Path(path)
         try:
@@ -288,6 +342,8 @@ class Comparison:
             write_atomic(folder / "compare.csv", self.table.to_csv(index=False).encode())
             if picture:
                 write_atomic(folder / "compare.png", _png(self.plot()))
+            if picture and self.learnt:
+                write_atomic(folder / LEARNING, _png(self.plot_learning()))
         except OSError as error:
             raise EdgesimError(
                 f"cannot write the comparison into {folder}: {error.strerror or error}"
@@ -365,6 +421,14 @@ def _title(summary: Mapping[str, Any]) -> str:
     if not summary.get("complete"):
         parts.append("partial")
     return ", ".join(part for part in parts if part)
+
+
+def _lesson(summary: Mapping[str, Any]) -> str:
+    """Return the title of a picture of what was learnt."""
+    found = summary.get("learning") or {}
+    what = f"{found['model']} learns {found['data']}" if "model" in found else ""
+    end = f"{100.0 * found['final_accuracy']:.1f} % in the end" if "final_accuracy" in found else ""
+    return " | ".join(part for part in (_title(summary), what, end) if part)
 
 
 def _png(figure: Figure) -> bytes:

@@ -1,4 +1,4 @@
-"""Everything that needs torch: models, the profiler, the live timer.
+"""Everything that needs torch: models, the profiler, the live timer, real training.
 
 Names are loaded when first used, so that importing this package needs no torch.
 """
@@ -10,19 +10,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgesim.learning.cache import cache_folder, workload_for
+    from edgesim.learning.datasets import load_data
     from edgesim.learning.live import LiveTimer
     from edgesim.learning.profiler import Effort, profile_model
     from edgesim.learning.recording import ReplayTimer
+    from edgesim.learning.sgd import Recipe, SgdLearner
+    from edgesim.learning.student import Student
     from edgesim.learning.task import fits
 
-__all__ = ["Effort", "LiveTimer", "ReplayTimer", "cache_folder", "fits", "profile_model", "workload_for"]
+__all__ = [
+    "Effort",
+    "LiveTimer",
+    "Recipe",
+    "ReplayTimer",
+    "SgdLearner",
+    "Student",
+    "cache_folder",
+    "fits",
+    "load_data",
+    "profile_model",
+    "workload_for",
+]
 
 _HOMES = {
     "Effort": "edgesim.learning.profiler",
     "LiveTimer": "edgesim.learning.live",
+    "Recipe": "edgesim.learning.sgd",
     "ReplayTimer": "edgesim.learning.recording",
+    "SgdLearner": "edgesim.learning.sgd",
+    "Student": "edgesim.learning.student",
     "cache_folder": "edgesim.learning.cache",
     "fits": "edgesim.learning.task",
+    "load_data": "edgesim.learning.datasets",
     "profile_model": "edgesim.learning.profiler",
     "workload_for": "edgesim.learning.cache",
 }

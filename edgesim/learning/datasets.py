@@ -70,12 +70,12 @@ class DataSet:
         return made.expand(-1, channels, -1, -1).contiguous(), torch.from_numpy(images.labels_n[chosen_B])
 
 
-def load(data: str, base: Path = Path()) -> DataSet:
+def load_data(data: str, base: Path = Path()) -> DataSet:
     """Return a data set by name, or by the path of a folder of IDX files, read from `base`.
 
     Raises `DataError` if it is not there or cannot be used.
 
-    >>> digits = load("digits")
+    >>> digits = load_data("digits")
     >>> len(digits.train), len(digits.test), digits.size, digits.classes
     (1437, 360, (8, 8), 10)
     """

@@ -29,6 +29,24 @@ class LinkFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearningFacts:
+    """What a learner knows at the end of a run that its updates do not say."""
+
+    data: str
+    """Name of the data set, or path of its folder."""
+    model: str
+    """Name or import path of the model that learnt."""
+    parameters: int
+    """Number of its parameters."""
+    accuracy: float
+    """Share of the test set that the last parameters get right, 0 to 1."""
+    test_loss: float
+    """Their mean loss there; infinite where it is no number any more."""
+    target_accuracy: float | None = None
+    """Accuracy whose time is asked for, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
     """Everything of a run that its timeline does not say."""
 
@@ -68,5 +86,7 @@ class RunFacts:
     """worker -> phase (`forward`, `backward`) -> 1-based last layer of each segment."""
     schedule: str = ""
     """Name of the schedule that decided the segments."""
+    learning: LearningFacts | None = None
+    """What was learnt at the end; None where nothing was."""
     assumed: tuple[str, ...] = ()
     """Inputs that were assumed, beside those that the devices themselves declare."""

@@ -17,6 +17,7 @@ from edgesim.report.activity import activities, hidden_share
 from edgesim.report.explain import explain
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.report.iterations import iteration_ends, iteration_times, typical
+from edgesim.report.learning import learning
 from edgesim.report.tables import Tables
 
 ROUNDING = 1e-6
@@ -70,6 +71,8 @@ def summary(
         "assumed": assumed(cluster.devices.values(), facts.assumed),
         "wall_s": facts.wall_s,
     }
+    if lessons := learning(tables, facts.learning, facts.simulated_s):
+        found["learning"] = lessons
     found["explanation"] = explain(tables, found)
     return found
 

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUMMARY, SCENARIO, FIGURE, TRACE = "summary.json", "scenario.yaml", "timeline.png", "trace.json.gz"
+LEARNING = "learning.png"
+PICTURES = (FIGURE, LEARNING, TRACE)
+"""Made when the rows are there; those of an earlier run go when another begins."""
 ROW_GROUP = 250_000
 """Rows a row group of a merged table."""
 FLUSH_ROWS, FLUSH_S = 50_000, 2.0
@@ -67,7 +70,7 @@ class RunDirectory:
 
         claim(self.path)
         self._renew({})
-        for stale in (self.path / FIGURE, self.path / TRACE, *filter(_spare, self.path.iterdir())):
+        for stale in (*map(self.path.joinpath, PICTURES), *filter(_spare, self.path.iterdir())):
             stale.unlink(missing_ok=True)
         write_atomic(self.path / SCENARIO, scenario.encode())
         parts = _fresh_parts(self.path)
@@ -209,7 +212,7 @@ def save_run(path: Path, tables: Tables, summary: Mapping[str, Any], scenario: s
     with _said(path):
         claim(path)
         write_json(path / SUMMARY, {**summary, "complete": False})
-        for stale in (path / FIGURE, path / TRACE):
+        for stale in map(path.joinpath, PICTURES):
             stale.unlink(missing_ok=True)
         write_atomic(path / SCENARIO, scenario.encode())
         for name in TABLES:

@@ -10,12 +10,12 @@ import torch
 
 from edgesim import catalogue
 from edgesim.errors import DataError
-from edgesim.learning.datasets import load
+from edgesim.learning.datasets import load_data
 from tests.learning.small import bars, idx_folder
 
 
 def test_digits_are_split_the_same_way_each_time():
-    one, other = load("digits"), load("digits")
+    one, other = load_data("digits"), load_data("digits")
     known = catalogue.DATA_SETS["digits"]
     assert (len(one.train), len(one.test)) == (known.train, known.test)
     assert (one.size, one.classes) == ((known.height, known.width), known.classes)
@@ -29,7 +29,7 @@ def test_digits_are_split_the_same_way_each_time():
 
 
 def test_batches_have_mean_0_and_deviation_1():
-    data = load("digits")
+    data = load_data("digits")
     samples, labels = data.batch(data.train, np.arange(len(data.train)), (1, 8, 8))
     assert samples.shape == (1437, 1, 8, 8)
     assert samples.dtype == torch.float32
@@ -39,7 +39,7 @@ def test_batches_have_mean_0_and_deviation_1():
 
 
 def test_batches_take_the_size_and_channels_of_the_model():
-    data = load("digits")
+    data = load_data("digits")
     plain, _ = data.batch(data.test, np.array([3, 1]), (1, 8, 8))
     large, labels = data.batch(data.test, np.array([3, 1]), (3, 32, 32))
     assert large.shape == (2, 3, 32, 32)
@@ -57,7 +57,7 @@ def test_batches_take_the_size_and_channels_of_the_model():
 def test_a_folder_is_a_data_set(tmp_path):
     train, labels = bars(40)
     idx_folder(tmp_path / "mine", train, labels, *bars(8, seed=1), packed=True)
-    data = load("mine", tmp_path)
+    data = load_data("mine", tmp_path)
     assert (data.name, data.size, data.classes) == ("mine", (8, 8), 4)
     assert data.mean == pytest.approx(train.mean())
     assert data.spread == pytest.approx(train.std())
@@ -67,19 +67,19 @@ def test_a_folder_is_a_data_set(tmp_path):
 def test_what_nothing_can_be_learnt_from_is_told(tmp_path):
     flat, labels = np.full((4, 8, 8), 7), [0, 1, 0, 1]
     with pytest.raises(DataError, match="all pixels are alike"):
-        load(str(idx_folder(tmp_path / "a", flat, labels, flat, labels)))
+        load_data(str(idx_folder(tmp_path / "a", flat, labels, flat, labels)))
     images, labels = bars(8)
     with pytest.raises(DataError, match="all labels are 0"):
-        load(str(idx_folder(tmp_path / "b", images, [0] * 8, images, [0] * 8)))
+        load_data(str(idx_folder(tmp_path / "b", images, [0] * 8, images, [0] * 8)))
     with pytest.raises(DataError, match="labels to test on that nothing trains on: 9"):
-        load(str(idx_folder(tmp_path / "c", images, labels, images, [9, *labels[1:]])))
+        load_data(str(idx_folder(tmp_path / "c", images, labels, images, [9, *labels[1:]])))
 
 
 def test_names_and_folders_that_are_not_there_are_told(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"'fashion_mnist', did you mean 'fashion-mnist'\? Known: digits,"):
-        load("fashion_mnist", tmp_path)
+        load_data("fashion_mnist", tmp_path)
     with pytest.raises(DataError, match=r"'data/mine' \(no folder .*data/mine\)"):
-        load("data/mine", tmp_path)
+        load_data("data/mine", tmp_path)
     from dataclasses import replace
 
     absent = replace(catalogue.DATA_SETS["fashion-mnist"], folders=(str(tmp_path / "none"),))
@@ -87,7 +87,7 @@ def test_names_and_folders_that_are_not_there_are_told(tmp_path, monkeypatch):
     with pytest.raises(
         DataError, match=r"not on this machine .*; apt-get install dataset-fashion-mnist, or name"
     ):
-        load("fashion-mnist", tmp_path)
+        load_data("fashion-mnist", tmp_path)
 
 
 FASHION = catalogue.DATA_SETS["fashion-mnist"]
@@ -97,7 +97,7 @@ FASHION = catalogue.DATA_SETS["fashion-mnist"]
     not Path(FASHION.folders[0]).is_dir(), reason="Debian's dataset-fashion-mnist is not here"
 )
 def test_fashion_mnist_is_what_the_catalogue_says():
-    data = load("fashion-mnist")
+    data = load_data("fashion-mnist")
     assert (len(data.train), len(data.test), data.classes) == (FASHION.train, FASHION.test, FASHION.classes)
     assert data.size == (FASHION.height, FASHION.width)
     assert data.mean / 255 == pytest.approx(0.286, abs=5e-4)

@@ -11,7 +11,7 @@ from torch import nn
 
 from edgesim.errors import DataError, ProfileError
 from edgesim.learning import models
-from edgesim.learning.datasets import load
+from edgesim.learning.datasets import load_data
 from edgesim.learning.sgd import Recipe, SgdLearner
 from edgesim.learning.sharding import Batches, stream
 from edgesim.learning.student import Student, averaged, exact
@@ -42,7 +42,7 @@ PLAIN, NORMED = f"{__name__}:Plain", f"{__name__}:Normed"
 
 @pytest.fixture
 def data(tmp_path):
-    return load(str(idx_folder(tmp_path, *bars(60), *bars(12, seed=1))))
+    return load_data(str(idx_folder(tmp_path, *bars(60), *bars(12, seed=1))))
 
 
 def learner(data, workers=("a", "b"), model=PLAIN, batch_size=6, **recipe):

@@ -1,0 +1,109 @@
+"""From a scenario's `learn` section to what learns beside the clock, and what of it the report must say.
+
+torch and scikit-learn are loaded only where something is learnt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgesim import catalogue
+from edgesim.experiment.workloads import Progress
+from edgesim.report.facts import LearningFacts
+from edgesim.scenario import Scenario
+from edgesim.scenario.names import workers_of
+from edgesim.workload import Workload
+
+if TYPE_CHECKING:
+    from edgesim.learning.sgd import SgdLearner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lessons:
+    """What learns in a run."""
+
+    learner: SgdLearner
+    """Handed to the training system."""
+    data: str
+    """Name of the data set, or path of its folder."""
+    model: str
+    """Name or import path of the model that learns."""
+    parameters: int
+    """Number of its parameters."""
+    target_accuracy: float | None
+    """Accuracy whose time is asked for, 0 to 1."""
+    assumed: tuple[str, ...]
+    """In what the model that learns differs from the one whose layers are timed."""
+
+    @property
+    def stage(self) -> str:
+        """What a report of progress calls the run."""
+        return f"simulating, {self.model} learns {self.data}"
+
+    def facts(self) -> LearningFacts:
+        """Return what is known at this instant; the parameters are judged on the test set for it."""
+        accuracy, loss = self.learner.judge()
+        return LearningFacts(
+            data=self.data,
+            model=self.model,
+            parameters=self.parameters,
+            accuracy=accuracy,
+            test_loss=loss,
+            target_accuracy=self.target_accuracy,
+        )
+
+
+def lessons(scenario: Scenario, workload: Workload, progress: Progress) -> Lessons | None:
+    """Return what learns in a scenario; None where nothing does.
+
+    Raises `DataError` or `ProfileError` if data or model cannot be used.
+    """
+    asked = scenario.learn
+    if asked is None:
+        return None
+    progress(f"loading {asked.data} and the model that learns it")
+    from edgesim.learning import Recipe, SgdLearner, Student, load_data
+
+    data = load_data(asked.data, scenario.document.base)
+    model, shape = asked.model or workload.model, workload.input_shape
+    if asked.model is not None:
+        named = not catalogue.is_import_path(model)
+        shape = catalogue.fitting(model, 1, *data.size) if named else (1, *data.size)
+    student = Student(model, shape, data.classes, scenario.seed)
+    recipe = Recipe(
+        learning_rate=asked.learning_rate,
+        momentum=asked.momentum,
+        weight_decay=asked.weight_decay,
+        shards=asked.shards,
+        alpha=asked.alpha,
+        evaluate_every=asked.evaluate_every,
+        iterations=scenario.stop.iterations,
+        seed=scenario.seed,
+    )
+    return Lessons(
+        learner=SgdLearner(student, shape, data, workers_of(scenario), workload.batch_size, recipe),
+        data=asked.data,
+        model=model,
+        parameters=student.parameters,
+        target_accuracy=asked.target_accuracy,
+        assumed=tuple(_differences(scenario, workload, model, student.parameters, data.classes)),
+    )
+
+
+def _differences(
+    scenario: Scenario, workload: Workload, model: str, parameters: int, classes: int
+) -> list[str]:
+    """Return in what the model that learns is not the one whose layers are timed."""
+    timed, found = sum(layer.parameters for layer in workload.layers), []
+    if model != workload.model:
+        found.append(
+            f"learn.model ({model} learns, with {parameters:,} parameters; {workload.model} is timed)"
+        )
+    elif parameters != timed:
+        found.append(f"learn.model (with {classes} outputs {parameters:,} parameters; {timed:,} are timed)")
+    if workload.dtype != "float32":
+        found.append(f"learn (in float32; {workload.dtype} is timed)")
+    if getattr(scenario.training, "compression", None) is not None:
+        found.append("learn (from gradients as they are, not compressed)")
+    return found

@@ -1,0 +1,110 @@
+"""What was learnt, and how stale the gradients were: a function of the updates of a run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from typing import Any, NamedTuple
+
+from edgesim.report.facts import LearningFacts
+from edgesim.report.tables import Tables
+
+
+class Curves(NamedTuple):
+    """Loss and accuracy over simulated time."""
+
+    loss_s: list[float]
+    """Times of the updates, in s."""
+    loss: list[float]
+    """Mean training loss of each; infinite where it was no number any more."""
+    accuracy_s: list[float]
+    """Times at which the test set was looked at, in s."""
+    accuracy: list[float]
+    """Accuracy then, 0 to 1."""
+
+
+def curves(tables: Tables) -> Curves:
+    """Return what was learnt over time; all empty where nothing was."""
+    rows = [row for row in tables.rows("updates", "time_s", "loss", "accuracy") if not math.isnan(row[1])]
+    judged = [(time_s, accuracy) for time_s, _, accuracy in rows if not math.isnan(accuracy)]
+    return Curves(
+        loss_s=[row[0] for row in rows],
+        loss=[row[1] for row in rows],
+        accuracy_s=[time_s for time_s, _ in judged],
+        accuracy=[accuracy for _, accuracy in judged],
+    )
+
+
+def learnt(tables: Tables) -> bool:
+    """Return whether anything was learnt in a run."""
+    return any(not math.isnan(loss) for (loss,) in tables.rows("updates", "loss"))
+
+
+def learning(
+    tables: Tables, facts: LearningFacts | None = None, end_s: float = math.inf
+) -> dict[str, Any] | None:
+    """Return the key `learning` of a summary; None where no update was written down.
+
+    Staleness is the mean over gradients. `final_loss` is the training loss of the last update,
+    `final_accuracy` and `final_test_loss` those of the parameters at the end of the run, at `end_s`.
+    """
+    rows = [*tables.rows("updates", "gradients", "staleness")]
+    if not rows:
+        return None
+    gradients = sum(count for count, _ in rows)
+    found: dict[str, Any] = {
+        "updates": len(rows),
+        "gradients": gradients,
+        "staleness": {
+            "mean": sum(count * stale for count, stale in rows) / gradients if gradients else 0.0,
+            "max": max(stale for _, stale in rows),
+        },
+    }
+    return found if facts is None else {**found, **_learnt(tables, facts, end_s)}
+
+
+def _learnt(tables: Tables, facts: LearningFacts, end_s: float) -> dict[str, Any]:
+    seen = curves(tables)
+    seen = seen._replace(
+        accuracy_s=[*seen.accuracy_s, end_s], accuracy=[*seen.accuracy, facts.accuracy]
+    )  # what is reached only in the end is reached
+    return {
+        "data": facts.data,
+        "model": facts.model,
+        "parameters": facts.parameters,
+        "final_loss": _finite(seen.loss[-1]) if seen.loss else None,
+        "final_test_loss": _finite(facts.test_loss),
+        "final_accuracy": facts.accuracy,
+        "best_accuracy": max(seen.accuracy),
+        "target_accuracy": facts.target_accuracy,
+        "time_to_target_s": time_to(seen, facts.target_accuracy),
+        "diverged": not all(map(math.isfinite, seen.loss)),
+        "fingerprint": fingerprint(tables),
+    }
+
+
+def time_to(seen: Curves, target: float | None) -> float | None:
+    """Return when an accuracy was first reached, in s; None where it never was, or none is asked for.
+
+    >>> time_to(Curves([], [], [1.0, 2.0, 3.0], [0.4, 0.9, 0.8]), 0.8)
+    2.0
+    """
+    if target is None:
+        return None
+    pairs = zip(seen.accuracy_s, seen.accuracy, strict=True)
+    return next((time_s for time_s, accuracy in pairs if accuracy >= target), None)
+
+
+def fingerprint(tables: Tables) -> str:
+    """Return a hash of all losses and accuracies, bit for bit, without their times."""
+    import numpy as np
+
+    whole = hashlib.sha256()
+    for column in ("loss", "accuracy"):
+        numbers = tables.updates.column(column).to_numpy()
+        whole.update(np.where(np.isnan(numbers), np.nan, numbers).astype("<f8").tobytes())
+    return whole.hexdigest()
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

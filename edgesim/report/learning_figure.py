@@ -1,0 +1,167 @@
+"""Accuracy and loss against simulated time: of one run, or of many on the same axes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from edgesim.report.drawing import time_axis
+from edgesim.report.figures import Picture
+from edgesim.report.learning import Curves, curves, learnt, time_to
+from edgesim.report.numbers import duration
+from edgesim.report.tables import Tables
+from edgesim.report.view import Window
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F5539")
+"""Okabe and Ito, as in `palette`, and a brown for their yellow, which is too pale for a line."""
+STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
+"""Lines of the first eight runs, the next eight, and so on."""
+MOST = len(COLOURS) * len(STYLES)
+"""Most runs that can be told apart."""
+DOTTED = 60
+"""Most points that are drawn one by one."""
+SMOOTH = 50
+"""Of more losses than `DOTTED`, the mean over one in so many is drawn, and the losses themselves pale."""
+DEEP = 10.0
+"""Largest over smallest loss from which the axis is logarithmic."""
+TOP, BOTTOM, LEFT, RIGHT, GAP = 0.62, 0.5, 0.75, 0.25, 0.16
+"""Margins and the gap between the axes, in inches."""
+ROW = 0.2
+"""Height of a row of the legend, in inches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """One run that learnt."""
+
+    name: str
+    """Tells it from the others; empty where there are none."""
+    tables: Tables
+    """Its rows."""
+    target: float | None = None
+    """Accuracy that was asked for, 0 to 1."""
+
+
+def lessons(runs: Sequence[tuple[str, Tables | None, Mapping[str, Any]]]) -> list[Lesson]:
+    """Return which of some runs, given as name, rows and summary, learnt anything."""
+    return [
+        Lesson(name=name, tables=tables, target=(summary.get("learning") or {}).get("target_accuracy"))
+        for name, tables, summary in runs
+        if tables is not None and learnt(tables)
+    ]
+
+
+def learning_figure(
+    runs: Sequence[Lesson], *, title: str = "", width: float = 10.0, height: float = 6.0
+) -> Picture:
+    """Return accuracy on the test set (above) and training loss (below) against simulated time.
+
+    `width` and `height` are in inches; the legend of many runs adds to the height. A dashed line is an
+    accuracy that was asked for, a ring the first time it was reached, a cross where the loss was no number
+    any more.
+    """
+    if len(runs) > MOST:
+        title = f"{title} | the first {MOST} of {len(runs)} runs".removeprefix(" | ")
+        runs = runs[:MOST]
+    named = [run.name for run in runs if run.name]
+    columns = max(1, min(len(named), int((width - LEFT) / (0.55 + 0.075 * max(map(len, named), default=1)))))
+    rows = math.ceil(len(named) / columns)
+    top = TOP + ROW * rows
+    height += ROW * rows
+    picture = Picture(figsize=(width, height))
+    FigureCanvasAgg(picture)
+    picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
+    tall = (height - top - BOTTOM - GAP) / 2
+    upper, lower = (
+        picture.add_axes((LEFT / width, low / height, (width - LEFT - RIGHT) / width, tall / height))
+        for low in (BOTTOM + tall + GAP, BOTTOM)
+    )
+    seen = [curves(run.tables) for run in runs]
+    handles = []
+    for index, (run, one) in enumerate(zip(runs, seen, strict=True)):
+        look = {"color": COLOURS[index % len(COLOURS)], "ls": STYLES[index // len(COLOURS) % len(STYLES)]}
+        _accuracy(upper, one, run.target, look, alone=len(runs) == 1)
+        _loss(lower, one, look)
+        handles.append(Line2D([], [], label=run.name, lw=1.8, **look))
+    _axes(upper, lower, seen)
+    _targets(upper, runs)
+    if named:
+        picture.legend(
+            handles=handles, loc="upper left", bbox_to_anchor=(LEFT / width, 1 - 0.38 / height),
+            ncols=columns, frameon=False, fontsize=9, borderaxespad=0.0, handlelength=2.2, labelspacing=0.3,
+        )  # fmt: skip
+    return picture
+
+
+def _accuracy(axes: Axes, seen: Curves, target: float | None, look: dict[str, Any], *, alone: bool) -> None:
+    marker = "o" if len(seen.accuracy) <= DOTTED else ""
+    axes.plot(seen.accuracy_s, [100 * one for one in seen.accuracy], marker=marker, ms=3.2, lw=1.6, **look)
+    reached = time_to(seen, target)
+    if reached is None or target is None:
+        return
+    value = next(one for one in seen.accuracy if one >= target)
+    axes.plot([reached], [100 * value], "o", ms=9, mfc="none", mec=look["color"], mew=1.6, zorder=5)
+    if alone:
+        axes.annotate(
+            f"{100 * target:g} % reached at {duration(reached)}", (reached, 100 * value), xytext=(8, -14),
+            textcoords="offset points", fontsize=9, va="top",
+        )  # fmt: skip
+
+
+def _targets(axes: Axes, runs: Sequence[Lesson]) -> None:
+    for target in dict.fromkeys(run.target for run in runs if run.target is not None):
+        axes.axhline(100 * target, color="#777777", lw=1.0, ls=(0, (4, 3)), zorder=1)
+        axes.annotate(
+            f"target {100 * target:g} %", (0, 100 * target), xycoords=("axes fraction", "data"),
+            xytext=(4, 2), textcoords="offset points", fontsize=8, color="#555555",
+        )  # fmt: skip
+
+
+def _loss(axes: Axes, seen: Curves, look: dict[str, Any]) -> None:
+    """Draw losses; of many their running mean, and themselves pale."""
+    times, losses = np.array(seen.loss_s), np.array(seen.loss)
+    known = np.isfinite(losses)
+    if not known.all() and known.any():
+        last = int(np.flatnonzero(known)[-1])
+        axes.plot(times[last], losses[last], "x", ms=9, mew=2.2, color=look["color"], zorder=5)
+    losses = np.where(known, losses, np.nan)
+    if len(losses) <= DOTTED:
+        axes.plot(times, losses, marker="o", ms=3.2, lw=1.6, **look)
+        return
+    axes.plot(times, losses, lw=0.7, alpha=0.25, color=look["color"], zorder=1)
+    window = max(len(losses) // SMOOTH, 2)
+    mean = np.convolve(losses, np.full(window, 1.0 / window), mode="valid")
+    axes.plot(times[window - 1 :], mean, lw=1.8, zorder=3, **look)
+
+
+def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
+    end_s = max((one.loss_s[-1] for one in seen if one.loss_s), default=1.0) or 1.0
+    for axes in (upper, lower):
+        axes.set_xlim(0.0, end_s)
+        time_axis(axes, Window(start_s=0.0, end_s=end_s))
+        axes.grid(color="#e6e6e6", lw=0.8)
+        axes.set_axisbelow(True)
+        axes.tick_params(axis="y", labelsize=8)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    upper.set_xlabel("")
+    upper.tick_params(axis="x", labelbottom=False)
+    upper.set_ylim(0.0, 102.0)
+    upper.set_ylabel("accuracy on the test set (%)", fontsize=9)
+    finite = [loss for one in seen for loss in one.loss if math.isfinite(loss)]
+    lower.set_ylabel("training loss (cross-entropy, nat)", fontsize=9)
+    if finite and min(finite) > 0.0 and max(finite) > DEEP * min(finite):
+        lower.set_yscale("log")
+        lower.yaxis.set_major_locator(LogLocator(10.0, (1.0, 2.0, 5.0), numticks=12))
+        lower.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+        lower.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        lower.set_ylim(bottom=0.0)
