@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from edgesim import workload_file
@@ -142,8 +141,12 @@ class _Run:
         stop = self.scenario.stop
         if stop.iterations is not None:
             until_s = math.inf if stop.time is None else stop.time
-            repeatable = partial(getattr, begun, "repeatable", False)
-            terms = Terms(sim=self.sim, iterations=stop.iterations, until_s=until_s, repeatable=repeatable)
+            terms = Terms(
+                sim=self.sim,
+                iterations=stop.iterations,
+                until_s=until_s,
+                repeatable=lambda: begun.repeatable,
+            )
             self.timeline.watch(terms)
 
     def _repeat(self, steady: Steady, begun: TrainingRun, asked: Stop) -> None:
