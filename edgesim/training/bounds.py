@@ -150,7 +150,7 @@ def at_best(
     Slow-downs to above 1 (that is, faster) multiply, as they can be on at once. The update is that of the
     slowest server.
     """
-    speeds, links = _best_speeds(cluster, events), _best_links(cluster, events)
+    speeds, links = best_speeds(cluster, events), best_links(cluster, events)
     quickest = replace(cluster, links=links)
     best = {}
     for name, one in alone.items():
@@ -169,7 +169,8 @@ def at_best(
     return Bounds(cluster=quickest, alone=best, update_s=update_s / quickest_server, sped_up=tuple(quicker))
 
 
-def _best_speeds(cluster: Cluster, events: Iterable[Event]) -> dict[str, float]:
+def best_speeds(cluster: Cluster, events: Iterable[Event]) -> dict[str, float]:
+    """Return the largest share of its speed that each device ever has, above 1 where an event adds to it."""
     best = {
         name: 1.0 if device.availability is None else max(device.availability.values) or 1.0
         for name, device in cluster.devices.items()
@@ -180,7 +181,7 @@ def _best_speeds(cluster: Cluster, events: Iterable[Event]) -> dict[str, float]:
     return best
 
 
-def _best_links(cluster: Cluster, events: Iterable[Event]) -> dict[str, Link]:
+def best_links(cluster: Cluster, events: Iterable[Event]) -> dict[str, Link]:
     """Return the links at their best; one that is never better than at the start is the cluster's own."""
     best = dict(cluster.links)
     for name, link in cluster.links.items():
