@@ -60,6 +60,7 @@ class QueueServer(Server):
         self.ready: dict[int, dict[int, None]] = {0: dict.fromkeys(range(len(self.pulls)))}
         """By version of the parameters: the pulls that can go."""
         self._delivered: dict[str, bytearray] = {}
+        self._to_come: dict[str, int] = {}
         self._missing: list[int] = []
         self._left: list[int] = []
         self._updates = 0
@@ -87,6 +88,7 @@ class QueueServer(Server):
     def _open_turn(self, workers: list[str]) -> None:
         self.turn += 1
         self._delivered = {name: bytearray(len(self.pushes)) for name in workers}
+        self._to_come = dict.fromkeys(workers, len(self.pushes))
         self._missing = [len(workers)] * len(self.pushes)
         self._left = list(self._needs)
         self._updates = 0
@@ -106,7 +108,8 @@ class QueueServer(Server):
         if turn != self.turn or not self.lacks(worker, turn, push):
             return
         self._delivered[worker][push] = 1
-        if all(self._delivered[worker]):
+        self._to_come[worker] -= 1
+        if self._to_come[worker] == 0:
             assert self.round is not None
             self.round.deliver(worker)
         self._one_less(push)

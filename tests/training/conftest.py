@@ -45,9 +45,13 @@ def make_workload(forward, backward, sizes, optimizer_s=0.0, activation_bytes=0)
     )
 
 
-def make_cluster(workers, *, server_Bps=None, occupancy_s=0.0, latency_s=0.0, **device):
-    """Workers of (speed, B/s), each on its own cable to the server; or, given `server_Bps`, on a star."""
-    devices = {"server": Device(name="server", speed=1.0)}
+def make_cluster(workers, *, server_Bps=None, servers=1, occupancy_s=0.0, latency_s=0.0, **device):
+    """Workers of (speed, B/s), each on its own cable to the server; or, given `server_Bps`, on a star.
+
+    More servers than one, `server-2` and so on, need a star.
+    """
+    names = ["server", *(f"server-{number}" for number in range(2, servers + 1))]
+    devices = {name: Device(name=name, speed=1.0) for name in names}
     links, hops = {}, []
 
     def access(name, bandwidth_Bps, middle):
@@ -60,7 +64,8 @@ def make_cluster(workers, *, server_Bps=None, occupancy_s=0.0, latency_s=0.0, **
 
     middle = "server" if server_Bps is None else "switch"
     if server_Bps is not None:
-        access("server", server_Bps, middle)
+        for name in names:
+            access(name, server_Bps, middle)
     for number, (speed, bandwidth_Bps) in enumerate(workers, 1):
         devices[f"pi-{number}"] = Device(name=f"pi-{number}", speed=speed, **device)
         access(f"pi-{number}", bandwidth_Bps, middle)
@@ -84,9 +89,12 @@ class Trained:
 def train(cluster, workload, *, events=(), until_s=None, **config):
     timeline = Timeline()
     sim = Simulation(cluster, timeline=timeline, events=events)
-    workers = tuple(name for name in cluster.devices if name != "server")
-    settings: dict[str, Any] = {"servers": ("server",), "workers": workers, "iterations": 1, **config}
-    run = parameter_server.start(sim, workload, ProfileTimer(workload), parameter_server.Config(**settings))
+    workers = tuple(name for name in cluster.devices if not name.startswith("server"))
+    servers = tuple(name for name in cluster.devices if name.startswith("server"))
+    learner = config.pop("learner", None)
+    settings: dict[str, Any] = {"servers": servers, "workers": workers, "iterations": 1, **config}
+    asked = parameter_server.Config(**settings)
+    run = parameter_server.start(sim, workload, ProfileTimer(workload), asked, learner)
     trained = Trained(run, timeline, sim, [])
     try:
         sim.run(stop=run.done, until_s=until_s)
