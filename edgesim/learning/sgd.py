@@ -18,7 +18,7 @@ import torch
 
 from edgesim.learning.datasets import DataSet
 from edgesim.learning.sharding import Batches, split, stream
-from edgesim.learning.student import Batch, Buffers, Student, averaged
+from edgesim.learning.student import Batch, Student
 from edgesim.workload import Lesson
 
 JUDGED = 250
@@ -70,8 +70,7 @@ class SgdLearner:
         """The parameters as they are now, float32 [P]."""
         self._velocity: torch.Tensor | None = None
         self._read: dict[str, torch.Tensor] = {}
-        self._untrained = student.buffers()
-        self._buffers: dict[str, Buffers] = {}
+        self._buffers = student.buffers()
         self._drawn = dict.fromkeys(workers, 0)
         self._gradients = 0
         self._judged: tuple[torch.Tensor, tuple[float, float]] | None = None
@@ -100,11 +99,11 @@ class SgdLearner:
     def judge(self) -> tuple[float, float]:
         """Return accuracy, 0 to 1, and mean loss of the parameters as they are, on the test set.
 
-        Batch normalisation takes the mean of the running statistics that the workers have gathered.
+        Batch normalisation takes the running statistics of the gradients that have counted: each brings
+        those of its batch, in the order in which they are applied.
         """
         if self._judged is None or self._judged[0] is not self.vector:
-            buffers = averaged(list(self._buffers.values())) if self._buffers else self._untrained
-            self._judged = self.vector, self._student.judge(self.vector, buffers, self._test())
+            self._judged = self.vector, self._student.judge(self.vector, self._buffers, self._test())
         accuracy, loss = self._judged[1]
         return accuracy, loss if math.isfinite(loss) else math.inf
 
@@ -114,9 +113,7 @@ class SgdLearner:
         batch = self._data.batch(self._data.train, self._batches[worker].next(), self._shape)
         seed = int(stream(self._recipe.seed, f"{worker} batch {self._drawn[worker]}").integers(2**63))
         self._drawn[worker] += 1
-        loss, gradient, self._buffers[worker] = self._student.gradient(
-            self._read[worker], self._buffers.get(worker, self._untrained), batch, seed
-        )
+        loss, gradient, self._buffers = self._student.gradient(self._read[worker], self._buffers, batch, seed)
         return loss, gradient
 
     def _step(self, mean_P: torch.Tensor, share: float) -> None:

@@ -94,14 +94,6 @@ class Student:
             own.copy_(given)
 
 
-def averaged(several: Sequence[Buffers]) -> Buffers:
-    """Return the mean of several models' buffers; of whole numbers the first model's."""
-    return tuple(
-        torch.stack(one).mean(0) if one[0].is_floating_point() else one[0]
-        for one in zip(*several, strict=True)
-    )
-
-
 @contextmanager
 def exact() -> Iterator[None]:
     """Compute on one thread by algorithms that give the same bits each time, as long as this lasts."""

@@ -28,11 +28,11 @@ MOST = len(COLOURS) * len(STYLES)
 """Most runs that can be told apart."""
 DOTTED = 60
 """Most points that are drawn one by one."""
-SMOOTH = 50
+SMOOTH = 20
 """Of more losses than `DOTTED`, the mean over one in so many is drawn, and the losses themselves pale."""
 DEEP = 10.0
 """Largest over smallest loss from which the axis is logarithmic."""
-TOP, BOTTOM, LEFT, RIGHT, GAP = 0.62, 0.5, 0.75, 0.25, 0.16
+TOP, BOTTOM, LEFT, RIGHT, GAP = 0.45, 0.5, 0.75, 0.25, 0.16
 """Margins and the gap between the axes, in inches."""
 ROW = 0.2
 """Height of a row of the legend, in inches."""
@@ -74,8 +74,9 @@ def learning_figure(
     named = [run.name for run in runs if run.name]
     columns = max(1, min(len(named), int((width - LEFT) / (0.55 + 0.075 * max(map(len, named), default=1)))))
     rows = math.ceil(len(named) / columns)
-    top = TOP + ROW * rows
-    height += ROW * rows
+    legend = ROW * rows + 0.12 if rows else 0.0
+    top = TOP + legend
+    height += legend
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
@@ -132,6 +133,9 @@ def _loss(axes: Axes, seen: Curves, look: dict[str, Any]) -> None:
     if not known.all() and known.any():
         last = int(np.flatnonzero(known)[-1])
         axes.plot(times[last], losses[last], "x", ms=9, mew=2.2, color=look["color"], zorder=5)
+        axes.annotate(
+            "diverged", (times[last], losses[last]), xytext=(8, 2), textcoords="offset points", fontsize=8
+        )
     losses = np.where(known, losses, np.nan)
     if len(losses) <= DOTTED:
         axes.plot(times, losses, marker="o", ms=3.2, lw=1.6, **look)
@@ -145,8 +149,8 @@ def _loss(axes: Axes, seen: Curves, look: dict[str, Any]) -> None:
 def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
     end_s = max((one.loss_s[-1] for one in seen if one.loss_s), default=1.0) or 1.0
     for axes in (upper, lower):
-        axes.set_xlim(0.0, end_s)
         time_axis(axes, Window(start_s=0.0, end_s=end_s))
+        axes.set_xlim(0.0, 1.01 * end_s)
         axes.grid(color="#e6e6e6", lw=0.8)
         axes.set_axisbelow(True)
         axes.tick_params(axis="y", labelsize=8)
@@ -156,6 +160,11 @@ def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
     upper.tick_params(axis="x", labelbottom=False)
     upper.set_ylim(0.0, 102.0)
     upper.set_ylabel("accuracy on the test set (%)", fontsize=9)
+    if any(len(one.loss) > DOTTED for one in seen):
+        lower.text(
+            0.995, 0.97, f"bold: mean over 1/{SMOOTH} of the updates; pale: each", transform=lower.transAxes,
+            ha="right", va="top", fontsize=8, color="#555555",
+        )  # fmt: skip
     finite = [loss for one in seen for loss in one.loss if math.isfinite(loss)]
     lower.set_ylabel("training loss (cross-entropy, nat)", fontsize=9)
     if finite and min(finite) > 0.0 and max(finite) > DEEP * min(finite):

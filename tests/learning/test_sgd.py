@@ -14,7 +14,7 @@ from edgesim.learning import models
 from edgesim.learning.datasets import load_data
 from edgesim.learning.sgd import Recipe, SgdLearner
 from edgesim.learning.sharding import Batches, stream
-from edgesim.learning.student import Student, averaged, exact
+from edgesim.learning.student import Student, exact
 from edgesim.learning.task import output_of
 from tests.learning.small import bars, idx_folder
 
@@ -123,10 +123,7 @@ def test_one_worker_does_what_torch_does_bit_for_bit(data, model, settings):
 def test_the_mean_of_gradients_is_that_of_the_large_batch(data, workers):
     names = [f"w{number}" for number in range(workers)]
     learning = learner(data, names)
-    drawn = []
-    for batches in learning._batches.values():
-        own = Batches(batches.shard, 6, batches._random)
-        drawn.append(own.next())
+    drawn = [first_batch(learning, name) for name in names]
     large = data.batch(data.train, np.concatenate(drawn), SHAPE)
     before = learning.vector
     student = Student(PLAIN, SHAPE, data.classes, 5)
@@ -216,15 +213,26 @@ def test_losses_that_are_no_numbers_are_infinite(data):
     assert learning.judge()[1] == math.inf
 
 
-def test_running_statistics_stay_with_their_workers_and_are_averaged_to_judge(data):
+def test_running_statistics_are_those_of_the_gradients_that_counted_in_their_order(data):
     learning = learner(data, model=NORMED)
-    together(learning, "ab", 3)
-    one, other = learning._buffers["a"], learning._buffers["b"]
-    assert not torch.equal(one[0], other[0])
-    mean, variance, count = averaged([one, other])
-    assert torch.allclose(mean, (one[0] + other[0]) / 2)
-    assert torch.allclose(variance, (one[1] + other[1]) / 2)
-    assert count.item() == 3
+    for worker in "aab":
+        learning.pull(worker)
+    first, second = (first_batch(learning, worker) for worker in "ba")
+    learning.apply("ba", 0.5)
+    module = models.build(NORMED, SHAPE, seed=5)
+    norm = module[1]
+    for drawn in (first, second):
+        norm(module[0](data.batch(data.train, drawn, SHAPE)[0]))
+    mean, variance, count = learning._buffers
+    assert torch.allclose(mean, norm.running_mean)
+    assert torch.allclose(variance, norm.running_var)
+    assert count.item() == 2
+
+
+def first_batch(learning, worker):
+    """The samples of a worker's first batch."""
+    batches = learning._batches[worker]
+    return Batches(batches.shard, 6, batches._random).next()
 
 
 @pytest.mark.parametrize("model", ["lenet", "small-cnn", PLAIN])
