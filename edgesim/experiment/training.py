@@ -8,17 +8,24 @@ from edgesim.errors import Problem, ScenarioError
 from edgesim.report.numbers import amount
 from edgesim.scenario import Scenario
 from edgesim.scenario.names import hosts_of, names_of, workers_of
-from edgesim.scenario.training_section import ParameterServer
-from edgesim.training import METHODS, parameter_server
+from edgesim.scenario.training_section import AllReduce, ParameterServer
+from edgesim.training import METHODS, all_reduce, parameter_server
 from edgesim.training.config import Compression, Config, Planner
 from edgesim.training.parameter_server import TrainingRun
-from edgesim.workload import LayerTimer, Workload
+from edgesim.workload import LayerTimer, Learner, Workload
 
 
-def configure(scenario: Scenario) -> Config:
+def configure(scenario: Scenario) -> Config | all_reduce.Config:
     """Return the settings of a scenario's training."""
     asked = scenario.training
-    assert isinstance(asked, ParameterServer)
+    if isinstance(asked, AllReduce):
+        return all_reduce.Config(
+            workers=workers_of(scenario),
+            algorithm=asked.algorithm,
+            schedule=asked.schedule,
+            iterations=scenario.stop.iterations,
+            on_crash=asked.on_crash,
+        )
     return Config(
         servers=hosts_of(scenario),
         workers=workers_of(scenario),
@@ -46,9 +53,17 @@ def _planner(asked: ParameterServer) -> Planner | None:
     return Planner(policy=planner.policy, bandwidth_belief=planner.bandwidth_belief or 1.0)
 
 
-def leader(scenario: Scenario) -> str:
-    """Return the device that ends the iterations: the first server, or the first worker without one."""
-    return next(iter(hosts_of(scenario) or workers_of(scenario)))
+def leader(scenario: Scenario) -> str | None:
+    """Return the server that ends the iterations, the first of several; without one any worker may."""
+    return next(iter(hosts_of(scenario)), None)
+
+
+def memory_bytes(scenario: Scenario, workload: Workload) -> dict[str, float]:
+    """Return the memory that each device of a scenario's training holds, in B."""
+    config = configure(scenario)
+    if isinstance(config, all_reduce.Config):
+        return all_reduce.memory_bytes(workload, config)
+    return parameter_server.memory_bytes(workload, config)
 
 
 def check_memory(scenario: Scenario, cluster: Cluster, workload: Workload) -> None:
@@ -58,7 +73,7 @@ def check_memory(scenario: Scenario, cluster: Cluster, workload: Workload) -> No
     """
     entries, found = list(scenario.devices), dict[int, Problem]()
     names = names_of(scenario).devices
-    for name, need in parameter_server.memory_bytes(workload, configure(scenario)).items():
+    for name, need in memory_bytes(scenario, workload).items():
         have = cluster.devices[name].memory_bytes
         if need <= have:
             continue
@@ -72,6 +87,12 @@ def check_memory(scenario: Scenario, cluster: Cluster, workload: Workload) -> No
         raise ScenarioError(list(found.values()))
 
 
-def start(scenario: Scenario, sim: Simulation, workload: Workload, timer: LayerTimer) -> TrainingRun:
-    """Start a scenario's training in a simulation."""
-    return METHODS[scenario.training.method](sim, workload, timer, configure(scenario))
+def start(
+    scenario: Scenario,
+    sim: Simulation,
+    workload: Workload,
+    timer: LayerTimer,
+    learner: Learner | None = None,
+) -> TrainingRun:
+    """Start a scenario's training in a simulation; `learner` learns what it computes."""
+    return METHODS[scenario.training.method](sim, workload, timer, configure(scenario), learner)

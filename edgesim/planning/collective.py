@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from math import ceil
 from typing import NamedTuple
 
 
@@ -34,6 +35,15 @@ def ring_steps(workers: int) -> int:
     return 2 * (workers - 1)
 
 
+def chunk_bytes(nbytes: float, workers: int) -> int:
+    """Return the size of a message of a ring, B/N rounded up to whole bytes, in B.
+
+    >>> chunk_bytes(10, 4), chunk_bytes(12, 4)
+    (3, 3)
+    """
+    return ceil(nbytes / workers)
+
+
 def ring_s(nbytes: float, edges: Sequence[Edge]) -> float:
     """Return the time of a ring all-reduce of B bytes over N unlike edges that share no link, in s.
 
@@ -49,7 +59,7 @@ def ring_s(nbytes: float, edges: Sequence[Edge]) -> float:
     count = len(edges)
     if count < 2:
         return 0.0
-    chunk = nbytes / count
+    chunk = chunk_bytes(nbytes, count)
     if all(edge == edges[0] for edge in edges):
         return ring_steps(count) * edges[0].time_s(chunk)
     held = [edge.startup_s + chunk / edge.rate_Bps for edge in edges]
@@ -118,17 +128,6 @@ def tree_path_s(nbytes: float, up: Sequence[Edge], down: Sequence[Edge]) -> floa
     return rise[0] + fall[0]
 
 
-def moved_bytes(nbytes: float, workers: int) -> float:
-    """Return the bytes of all messages of an all-reduce of B bytes, 2(N-1) B, in B.
-
-    A ring spreads them evenly over its N edges, a tree sends B up and B down each of its N - 1.
-
-    >>> moved_bytes(12.0, 3), moved_bytes(12.0, 1)
-    (48.0, 0.0)
-    """
-    return ring_steps(workers) * nbytes
-
-
 class Affine(NamedTuple):
     """What an all-reduce of a bucket costs a planner: a start-up, and a time a byte."""
 
@@ -142,7 +141,7 @@ def affine(time_s: Callable[[float], float], upto_bytes: float) -> Affine:
     """Return a line through the times of an all-reduce of 0 B and of the largest bucket.
 
     Times of equal edges lie on it. Those of unlike edges are the longest of several chains, a convex function
-    of the bytes: they lie on the line or below.
+    of the bytes: they lie on the line or below, but for a byte that rounding adds to a chunk.
 
     >>> affine(lambda nbytes: ring_s(nbytes, [Edge(1.0, 2.0, 1.0)] * 3), 12.0)
     Affine(startup_s=12.0, byte_s=1.3333333333333333)

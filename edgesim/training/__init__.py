@@ -1,8 +1,14 @@
 """The training systems as SimPy processes: what is computed and sent."""
 
-from edgesim.training import parameter_server
+from collections.abc import Callable
 
-METHODS = {"parameter-server": parameter_server.start}
-"""Every training method by name: from simulation, workload, timer and config to a started run."""
+from edgesim.training import all_reduce, parameter_server
+from edgesim.training.parameter_server import TrainingRun
 
-__all__ = ["METHODS", "parameter_server"]
+METHODS: dict[str, Callable[..., TrainingRun]] = {
+    "parameter-server": parameter_server.start,
+    "all-reduce": all_reduce.start,
+}
+"""Every training method by name: from simulation, workload, timer, config and learner to a started run."""
+
+__all__ = ["METHODS", "all_reduce", "parameter_server"]

@@ -16,7 +16,7 @@ from simpy import Event
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
 from edgesim.engine.flow import Flow
-from edgesim.planning.collective import children, parent, ring_steps
+from edgesim.planning.collective import children, chunk_bytes, parent, ring_steps
 from edgesim.timeline import Tag
 from edgesim.timeseries import constant
 
@@ -93,7 +93,7 @@ class Collective(ABC):
 
 
 class Ring(Collective):
-    """Each sends N - 1 chunks of B/N to be added up by the next, then N - 1 that are whole.
+    """Each sends N - 1 chunks of B/N bytes to be added up by the next, then N - 1 that are whole.
 
     A worker sends its k-th message when it has the k-1-st of the one before it: no step waits for all.
     """
@@ -111,7 +111,7 @@ class Ring(Collective):
     def _step(self, place: int, step: int) -> None:
         """Let a worker send a chunk to the next."""
         count = len(self.members)
-        flow = self._send(place, (place + 1) % count, self.bytes / count, self.tag)
+        flow = self._send(place, (place + 1) % count, chunk_bytes(self.bytes, count), self.tag)
         self._steps[flow] = (place, step)
 
     def _go_on(self, flow: Flow) -> None:

@@ -66,7 +66,8 @@ def undisturbed(draw):
     """Unlike workers on unlike links: start-ups, latency, layer times and sizes of all kinds."""
     layers = draw(st.integers(1, 7))
     times = st.lists(st.floats(1e-3, 10.0), min_size=layers, max_size=layers)
-    sizes = st.lists(st.integers(1, 10 * MB), min_size=layers, max_size=layers)
+    parts = st.integers(1, MB // 6).map(lambda size: 60 * size)  # of which whole chunks can be made
+    sizes = st.lists(parts, min_size=layers, max_size=layers)
     workers = draw(st.lists(st.tuples(st.floats(0.1, 10.0), st.floats(1e5, 1e8)), min_size=1, max_size=5))
     links = {"occupancy_s": draw(st.floats(0.0, 1.0)), "latency_s": draw(st.floats(0.0, 1.0))}
     return draw(times), draw(times), draw(sizes), draw(st.floats(0.0, 1.0)), workers, links
