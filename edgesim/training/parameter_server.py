@@ -24,8 +24,10 @@ from edgesim.training.config import POLICIES, SYNCHRONIZATIONS, Compression, Con
 from edgesim.training.crew import hire
 from edgesim.training.expectation import Outlooks, Plans
 from edgesim.training.parts import Placement, placement
+from edgesim.training.planners import believed, running
 from edgesim.training.rehearsal import choose, stage
 from edgesim.training.server import Server
+from edgesim.training.watching import Watcher
 from edgesim.workload import LayerTimer, Learner, ProfileTimer, Workload, device_time_s
 
 __all__ = [
@@ -89,12 +91,17 @@ def start(
             raise EdgesimError(f"training: there is no device {name!r}; name one of `devices`")
     placed = placement(workload, len(config.servers))
     updates = updates_s(workload, cluster, config, placed)
-    alone = expectation.outlooks(cluster, placed, timer, config)
-    plans, predicted_s = _planned(cluster, workload, placed, alone, config, max(updates))
+    known = believed(cluster, config)
+    alone = expectation.outlooks(known, placed, timer, config)
+    plans, predicted_s = _planned(known, workload, placed, alone, config, max(updates))
     bounds = at_best(sim.cluster, sim.events, alone, config, placed, max(updates))
     memory = memory_bytes(workload, config)
+    planner = None
+    if not isinstance(plans, QueuePlan):
+        planner = running(sim, known, placed, alone, config, plans)
+    watcher = None if planner is None else Watcher(planner, len(placed.sizes))
     server = hire(
-        sim, placed, timer, config, plans, update_s=updates, memory=memory, watcher=None, learner=learner
+        sim, placed, timer, config, plans, update_s=updates, memory=memory, watcher=watcher, learner=learner
     )
     fixed = isinstance(timer, ProfileTimer) and config.synchronization == "bsp"
     return TrainingRun(
@@ -107,7 +114,7 @@ def start(
         contributions=server.books.history,
         queue=plans if isinstance(plans, QueuePlan) else None,
         book=lambda index, time_s: _book(server, time_s),
-        repeats=lambda: fixed,
+        repeats=lambda: fixed and (planner is None or planner.settled),
     )
 
 

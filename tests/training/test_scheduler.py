@@ -1,0 +1,196 @@
+"""Planning during the run, by simulation: what it recovers, what it costs, and that it can let well alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from edgesim.events import ChangeLink, Crash, Slow
+from edgesim.timeseries import Series
+from edgesim.training.config import Compression, Planner
+from edgesim.training.scheduler import PLANNING_S
+from edgesim.workload_file import load
+
+PROFILES = Path(__file__).parents[2] / "scenarios" / "profiles"
+MODELS = ("googlenet", "inception-v4", "mobilenetv2-32", "resnet-152", "vgg-19")
+POLICIES = ("once", "last-sample", "min-max", "forecast", "adaptive")
+
+
+def cable(kit, workload, share, *, times_s=None, factors=(1.0,), period_s=None, workers=1, server_share=None):
+    """Workers on cables over which all transfers of one phase take `share` of its computing, at best.
+
+    `times_s` and `factors` vary the bandwidth of all cables, in iterations of computing alone.
+    """
+    forward_s = sum(layer.forward_s for layer in workload.layers)
+    rate_Bps = workload.parameter_bytes / (share * forward_s)
+    server = None if server_share is None else rate_Bps * server_share
+    cluster = kit.cluster([(1.0, rate_Bps)] * workers, occupancy_s=forward_s / 50, server_Bps=server)
+    if times_s is None:
+        return cluster
+    factor = Series(times_s=tuple(times_s), values=tuple(factors), period_s=period_s)
+    links = {name: replace(link, factor=factor) for name, link in cluster.links.items()}
+    return replace(cluster, links=links)
+
+
+def planned(trained):
+    """Time spent on planning in each iteration that has any, in s."""
+    spent = {}
+    for row in trained.timeline.spans:
+        if row[1].kind == "plan":
+            spent[row[1].iteration] = spent.get(row[1].iteration, 0.0) + row[3] - row[2]
+    return spent
+
+
+def periods(trained):
+    return [end - start for start, end in zip([0.0, *trained.ends_s], trained.ends_s, strict=False)]
+
+
+def train(kit, cluster, workload, policy, *, belief=1.0, iterations=6, **more):
+    planner = Planner(policy=policy, bandwidth_belief=belief)
+    return kit.train(cluster, workload, planner=planner, iterations=iterations, **more)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("share", [0.3, 1.0, 3.0])
+@pytest.mark.parametrize("belief", [0.5, 2.0])
+def test_misjudged_bandwidth_is_recovered_within_five_iterations(kit, name, share, belief):
+    workload = load(PROFILES / f"{name}.json")
+    cluster = cable(kit, workload, share)
+    truth = periods(train(kit, cluster, workload, "once"))[0]
+    found = periods(train(kit, cluster, workload, "adaptive", belief=belief))
+    assert found[0] >= truth * (1 - 1e-9)
+    assert max(found[2:]) <= 1.001 * truth
+    assert found[1] <= 1.02 * truth
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("workers", [{"workers": 1}, {"workers": 3, "server_share": 1.5}])
+def test_when_nothing_moved_nothing_is_planned_and_every_instant_is_the_same(kit, name, workers):
+    workload = load(PROFILES / f"{name}.json")
+    cluster = cable(kit, workload, 1.0, **workers)
+    once = train(kit, cluster, workload, "once", iterations=4)
+    adaptive = train(kit, cluster, workload, "adaptive", iterations=4)
+    assert not planned(adaptive)
+    assert adaptive.timeline.spans == once.timeline.spans
+    assert adaptive.timeline.transfers == once.timeline.transfers
+
+
+def test_planning_takes_time_on_the_worker_before_its_first_pull(kit):
+    workload = load(PROFILES / "resnet-152.json")
+    trained = train(kit, cable(kit, workload, 1.0), workload, "adaptive", belief=0.5)
+    spans = [row for row in trained.timeline.spans if row[1].kind == "plan"]
+    assert [(row[0], row[1].iteration, row[2]) for row in spans] == [("pi-1", 1, trained.ends_s[0])]
+    assert spans[0][3] - spans[0][2] == pytest.approx(2 * len(workload.layers) * PLANNING_S)
+    pulls = [row for row in trained.timeline.transfers if row[2].kind == "pull" and row[2].iteration == 1]
+    assert min(row[7] for row in pulls) == spans[0][3]
+
+
+def test_a_plan_made_once_loses_by_a_lasting_step(kit):
+    workload = load(PROFILES / "resnet-152.json")
+    cluster = cable(kit, workload, 4.0, times_s=[0.0, 100.0], factors=[1.0, 4.0])
+    found = {policy: train(kit, cluster, workload, policy, iterations=20) for policy in POLICIES}
+    lasts = {policy: periods(one)[-1] for policy, one in found.items()}
+    assert lasts["adaptive"] < 0.9 * lasts["once"]
+    check_order(found)
+
+
+def test_chasing_the_last_sample_loses_where_bandwidth_flips(kit):
+    workload = load(PROFILES / "resnet-152.json")
+    cluster = cable(kit, workload, 1.0, times_s=[0.0, 12.0], factors=[1.0, 0.25], period_s=31.0)
+    found = {policy: train(kit, cluster, workload, policy, iterations=30) for policy in POLICIES}
+    assert found["adaptive"].ends_s[-1] < 0.95 * found["last-sample"].ends_s[-1]
+    check_order(found)
+
+
+def check_order(found):
+    """forecast <= adaptive <= the worst of the others."""
+    ends = {policy: one.ends_s[-1] for policy, one in found.items()}
+    assert ends["forecast"] <= ends["adaptive"] * (1 + 1e-9)
+    assert ends["adaptive"] <= max(ends[policy] for policy in ("once", "last-sample", "min-max"))
+
+
+def test_a_device_that_slows_down_is_planned_for(kit):
+    workload = load(PROFILES / "googlenet.json")
+    cluster = cable(kit, workload, 1.0)
+    slow = [Slow(at_s=10.0, device="pi-1", to=0.25)]
+    adaptive = train(kit, cluster, workload, "adaptive", events=slow, iterations=12)
+    once = train(kit, cluster, workload, "once", events=slow, iterations=12)
+    assert len(planned(adaptive)) == 1
+    assert periods(adaptive)[-1] <= periods(once)[-1]
+
+
+@pytest.mark.parametrize("on_crash", ["wait", "drop", "resume"])
+@pytest.mark.parametrize("at_s", [2.0, 5.0])
+def test_a_worker_crashes_and_returns_while_plans_follow(kit, on_crash, at_s):
+    workload = load(PROFILES / "googlenet.json")
+    cluster = cable(kit, workload, 1.0, workers=2)
+    events = [
+        Crash(at_s=at_s, device="pi-1", for_s=3.0),
+        ChangeLink(at_s=20.0, link="pi-1.down", bandwidth_Bps=1e5),
+    ]
+    trained = train(
+        kit, cluster, workload, "adaptive", belief=0.5, iterations=12, events=events, on_crash=on_crash
+    )
+    assert len(trained.run.contributions) == 12
+    assert all(len(set(some)) == len(some) for some in trained.run.contributions)
+    assert len(planned(trained)) >= 2
+
+
+def test_a_crash_over_planning_asks_for_the_plan_again(kit):
+    workload = load(PROFILES / "resnet-152.json")
+    cluster = cable(kit, workload, 1.0)
+    undisturbed = train(kit, cluster, workload, "adaptive", belief=0.5, iterations=4)
+    at_s = undisturbed.ends_s[0] + len(workload.layers) * PLANNING_S
+    events = [Crash(at_s=at_s, device="pi-1", for_s=1.0)]
+    trained = train(kit, cluster, workload, "adaptive", belief=0.5, iterations=4, events=events)
+    spans = [row for row in trained.timeline.spans if row[1].kind == "plan"]
+    assert [row[5] > 0.0 for row in spans] == [True, False]
+    assert periods(trained)[-1] == pytest.approx(periods(undisturbed)[-1])
+
+
+def test_compressing_counts_as_computing(kit):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 1.0)
+    packing = Compression(ratio=0.25, encode_Bps=workload.parameter_bytes / 0.1)
+    truth = train(kit, cluster, workload, "once", compression=packing)
+    kept = train(kit, cluster, workload, "adaptive", compression=packing)
+    found = train(kit, cluster, workload, "adaptive", belief=0.5, compression=packing)
+    assert not planned(kept)
+    assert periods(found)[-1] == pytest.approx(periods(truth)[-1], rel=1e-3)
+
+
+# --- where workers contend ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("belief", [0.5, 2.0])
+@pytest.mark.parametrize("name", ["mobilenetv2-32", "googlenet"])
+def test_contending_workers_recover_together(kit, name, belief):
+    workload = load(PROFILES / f"{name}.json")
+    cluster = cable(kit, workload, 1.0, workers=4, server_share=2.0)
+    truth = periods(train(kit, cluster, workload, "once"))[0]
+    trained = train(kit, cluster, workload, "adaptive", belief=belief, iterations=8)
+    assert periods(trained)[-1] <= 1.02 * truth
+    assert {row[0] for row in trained.timeline.spans if row[1].kind == "plan"} <= {"server"}
+
+
+def test_a_step_of_the_shared_link_is_followed_by_all_at_once(kit):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 4.0, workers=4, server_share=2.0)
+    rate_Bps = cluster.links["server.up"].bandwidth_Bps
+    faster = [
+        ChangeLink(at_s=8.0, link=f"server.{way}", bandwidth_Bps=4 * rate_Bps) for way in ("up", "down")
+    ]
+    once = train(kit, cluster, workload, "once", events=faster, iterations=20)
+    adaptive = train(kit, cluster, workload, "adaptive", events=faster, iterations=20)
+    assert periods(adaptive)[-1] <= periods(once)[-1]
+    assert planned(adaptive)
+
+
+def test_another_worker_going_slow_is_told_from_a_slow_server_link(kit):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 1.0, workers=4, server_share=2.0)
+    rate_Bps = cluster.links["pi-2.down"].bandwidth_Bps
+    slower = [ChangeLink(at_s=5.0, link="pi-2.down", bandwidth_Bps=rate_Bps / 10)]
+    once = train(kit, cluster, workload, "once", events=slower, iterations=12)
+    adaptive = train(kit, cluster, workload, "adaptive", events=slower, iterations=12)
+    assert periods(adaptive)[-1] <= periods(once)[-1] * (1 + 1e-9)
