@@ -14,6 +14,7 @@ from edgesim.engine import Simulation
 from edgesim.errors import EdgesimError
 from edgesim.experiment import places, training
 from edgesim.experiment.facts import gather
+from edgesim.experiment.learners import Lessons, lessons
 from edgesim.experiment.steady import Steady, Terms, WatchedTimeline
 from edgesim.experiment.stopping import Interrupted, Stop, StoppedAtOnce, stoppable
 from edgesim.experiment.workloads import PROFILE, Progress, Workloads, silent
@@ -28,7 +29,7 @@ from edgesim.training.parameter_server import TrainingRun
 from edgesim.workload import LayerTimer, Workload
 
 TICK_EVENTS, LIVE_TICK_EVENTS = 1000, 10
-"""Events between two looks at the wall clock; few where each may run a real layer."""
+"""Events between two looks at the wall clock; few where each may run real layers."""
 TOLD_S = 0.1
 """Wall time between two reports of progress, in s."""
 
@@ -53,7 +54,8 @@ def simulate(
     raises `StoppedAtOnce`. `failed` is given what there is of a run that cannot go on.
     """
     workload = workloads.workload(scenario)
-    run = _Run(scenario, workload, out, pictures, progress)
+    taught = lessons(scenario, workload, progress)
+    run = _Run(scenario, workload, taught, out, pictures, progress)
     with places.held(out), stoppable(out) as stop:
         run.open()
         try:
@@ -73,11 +75,18 @@ class _Run:
     """Everything of one run, from its scenario to its result."""
 
     def __init__(
-        self, scenario: Scenario, workload: Workload, out: Path | None, pictures: bool, progress: Progress
+        self,
+        scenario: Scenario,
+        workload: Workload,
+        taught: Lessons | None,
+        out: Path | None,
+        pictures: bool,
+        progress: Progress,
     ) -> None:
         self.progress = progress
         self.began = self.told = time.perf_counter()
         self.scenario, self.workload, self.pictures = scenario, workload, pictures
+        self.lessons = taught
         self.base = Path() if out is None else out
         self.text = writer.to_yaml(scenario, writer.moved(scenario, self.base))
         self.timeline = WatchedTimeline()
@@ -111,16 +120,18 @@ class _Run:
         """Simulate until the declared stop, or until all that is left is to repeat the last iteration."""
         self.progress("planning")
         stop = self.scenario.stop
-        self.training = training.start(self.scenario, self.sim, self.workload, timer)
+        self.training = training.start(
+            self.scenario, self.sim, self.workload, timer, self.lessons.learner if self.lessons else None
+        )
         if not every_event:
             self._watch(self.training)
-        live = self.scenario.workload.resolved_timing == "live"
+        slow = self.lessons is not None or self.scenario.workload.resolved_timing == "live"
         asked.heed()
         self.sim.run(
             until_s=stop.time,
             stop=self.training.done,
             tick=lambda: self._tick(asked),
-            tick_events=LIVE_TICK_EVENTS if live else TICK_EVENTS,
+            tick_events=LIVE_TICK_EVENTS if slow else TICK_EVENTS,
         )
         asked.heed()
         self.timeline.seal()
@@ -158,7 +169,8 @@ class _Run:
 
     def _tick(self, asked: Stop) -> None:
         asked.heed()
-        if self._told("simulating", self._fraction()) and self.directory is not None:
+        stage = "simulating" if self.lessons is None else self.lessons.stage
+        if self._told(stage, self._fraction()) and self.directory is not None:
             self.directory.tick(simulated_s=self.now_s, wall_s=self.told - self.began)
 
     def _told(self, stage: str, fraction: float) -> bool:
@@ -261,5 +273,6 @@ class _Run:
             complete=not stopped,
             stopped=stopped,
             wall_s=time.perf_counter() - self.began,
-            assumed=self.workload.doubts,
+            learning=self.lessons.facts() if self.lessons else None,
+            assumed=(*self.workload.doubts, *(self.lessons.assumed if self.lessons else ())),
         )
