@@ -33,12 +33,16 @@ def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
     workers = {name: did for name, did in everyone.items() if name != server and did.end_s > one.start_s}
     if not workers:
         return f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
-    last = max(workers, key=lambda name: workers[name].end_s)
+    ends = {name: did.end_s for name, did in workers.items()}
+    if server is None:
+        ends |= {name: end_s for name, end_s in _gradients(tables, one).items() if name in workers}
+    last = max(workers, key=lambda name: ends[name])
     bandwidths = _bandwidths(summary)
     disturbed = _disturbed(tables, summary)
     tables = tables.between(one.start_s, one.end_s)
-    clauses = [_lead(one, workers, last) + _spends(tables, one, workers[last], last, bandwidths)]
-    clauses += _waiting(one, workers, last) + _server(one, workers[last].end_s, server)
+    served = server is not None
+    clauses = [_lead(one, ends, last) + _spends(tables, one, workers[last], last, bandwidths, served)]
+    clauses += _waiting(one, ends, last) + _server(one, ends[last], server)
     clauses += _fullest_link(tables, one, bandwidths)
     return disturbed + "; ".join(clauses) + "."
 
@@ -59,16 +63,31 @@ def _disturbed(tables: Tables, summary: Mapping[str, Any]) -> str:
     )
 
 
-def _lead(one: Iteration, workers: Mapping[str, Activity], last: str) -> str:
-    if len(workers) == 1:
+def _gradients(tables: Tables, one: Iteration) -> dict[str, float]:
+    """Return when each worker had all gradients of an iteration, in s: what the others wait for."""
+    inside = tables.between(one.start_s, one.end_s)
+    return {
+        device: end_s
+        for device, kind, number, end_s in inside.rows("spans", "device", "kind", "iteration", "end_s")
+        if kind == "backward" and number == one.number
+    }
+
+
+def _lead(one: Iteration, ends: Mapping[str, float], last: str) -> str:
+    if len(ends) == 1:
         return f"{last} "
-    if _wait_s(workers, last) < CLOSE * (one.end_s - one.start_s):
-        return f"most of the {len(workers)} workers finish together, so hardly anybody waits: {last} "
+    if _wait_s(ends, last) < CLOSE * (one.end_s - one.start_s):
+        return f"most of the {len(ends)} workers finish together, so hardly anybody waits: {last} "
     return f"{last} is the straggler: it "
 
 
 def _spends(
-    tables: Tables, one: Iteration, did: Activity, device: str, bandwidths: Mapping[str, float]
+    tables: Tables,
+    one: Iteration,
+    did: Activity,
+    device: str,
+    bandwidths: Mapping[str, float],
+    served: bool,
 ) -> str:
     """Say what a worker spends the iteration on: compute, and transfers that no compute hides."""
     whole = one.end_s - one.start_s
@@ -78,18 +97,21 @@ def _spends(
     waits = length(pulling) + length(pushing)
     if length(did.compute) >= waits:
         return f"computes for {computes} {of_it} and waits for transfers for {share(waits / whole)}"
+    ways = [("pull", "pulling", pulling), ("push", "pushing", pushing)]
+    if not served:
+        ways = [("push", "adding up gradients", _outside(did.transfer, did.compute))]
     parts = [
         f"{share(length(during) / whole)}{{}} {verb}{_tightest(tables, device, way, during, bandwidths)}"
-        for way, verb, during in (("pull", "pulling", pulling), ("push", "pushing", pushing))
+        for way, verb, during in ways
         if length(during) >= SMALL * whole
     ]
     said = " and ".join(part.format(f" {of_it}" if place == 0 else "") for place, part in enumerate(parts))
     return f"spends {said}, and computes for {computes}"
 
 
-def _wait_s(workers: Mapping[str, Activity], last: str) -> float:
+def _wait_s(ends: Mapping[str, float], last: str) -> float:
     """Return how long half of the other workers wait for the last one, in s."""
-    return workers[last].end_s - median(did.end_s for name, did in workers.items() if name != last)
+    return ends[last] - median(end_s for name, end_s in ends.items() if name != last)
 
 
 def _outside(inner: list[tuple[float, float]], other: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -132,9 +154,9 @@ def _tightest(
     return f" over {link} ({share(min(use[link], 1.0))} full meanwhile)"
 
 
-def _waiting(one: Iteration, workers: Mapping[str, Activity], last: str) -> list[str]:
-    others = len(workers) - 1
-    if not others or (wait := _wait_s(workers, last)) < CLOSE * (one.end_s - one.start_s):
+def _waiting(one: Iteration, ends: Mapping[str, float], last: str) -> list[str]:
+    others = len(ends) - 1
+    if not others or (wait := _wait_s(ends, last)) < CLOSE * (one.end_s - one.start_s):
         return []
     if others == 1:
         return [f"the other worker waits {duration(wait)} for it"]

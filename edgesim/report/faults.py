@@ -18,6 +18,9 @@ OVER = {"return", "restore"}
 SHORT = 40
 """Runs of up to so many iterations are shown from beginning to end."""
 
+GRADIENTS = ("push", "all-reduce", "reduce", "broadcast")
+"""What messages with gradients are for, or with their sums; who sends one has contributed."""
+
 Mark = tuple[float, str, str]
 """(time in s, subject, kind)."""
 
@@ -91,11 +94,10 @@ def _touched(parts: Sequence[tuple[float, float]], start: float, end: float) -> 
 
 
 def contributors(tables: Tables) -> dict[int, frozenset[str]]:
-    """Return by iteration the workers whose whole gradients arrived."""
+    """Return by iteration the workers whose whole gradients arrived, or were added up to the end."""
     import pyarrow.compute as pc
 
-    sent = tables.transfers
-    sent = sent.filter(pc.equal(sent.column("kind"), "push"))
+    sent = _gradients(tables)
     if not sent.num_rows:
         return {}
     lowest = pc.min(sent.column("first"))  # what is pushed last
@@ -110,15 +112,24 @@ def contributors(tables: Tables) -> dict[int, frozenset[str]]:
         whole.column("iteration").to_pylist(), whole.column("source").to_pylist(), strict=True
     ):
         found.setdefault(number, set()).add(worker)
+    for worker, kind, label in tables.rows("marks", "subject", "kind", "label"):
+        if kind == "drop" and label.startswith("iteration "):  # some of its part may have been sent before
+            found.get(int(label.removeprefix("iteration ")), set()).discard(worker)
     return {number: frozenset(crew) for number, crew in found.items()}
+
+
+def _gradients(tables: Tables) -> Any:
+    """Return the messages with gradients, or with their sums."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sent = tables.transfers
+    return sent.filter(pc.is_in(sent.column("kind"), pa.array(GRADIENTS)))
 
 
 def incomplete(tables: Tables, summary: Mapping[str, Any]) -> int:
     """Return how many iterations ended without the gradients of every worker that ever sent any."""
-    import pyarrow.compute as pc
-
-    sent = tables.transfers
-    workers = len(sent.filter(pc.equal(sent.column("kind"), "push")).column("source").unique())
+    workers = len(_gradients(tables).column("source").unique())
     if not workers:
         return 0
     full = sum(len(crew) >= workers for crew in contributors(tables).values())

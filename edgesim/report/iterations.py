@@ -31,11 +31,24 @@ def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
 
 
 def server_of(tables: Tables, summary: Mapping[str, Any]) -> str | None:
-    """Return the server: as the summary says, or, of a killed run, who marked its first iteration."""
+    """Return the server: as the summary says, or, of a killed run, who marked its first iteration.
+
+    None where there is no server: the one who marked it is a worker, which computed forward.
+    """
     if summary.get("server"):
         return str(summary["server"])
     marks = tables.rows("marks", "subject", "kind")
-    return next((subject for subject, kind in marks if kind == ITERATION), None)
+    found = next((subject for subject, kind in marks if kind == ITERATION), None)
+    return None if found is None or _trains(tables, found) else found
+
+
+def _trains(tables: Tables, device: str) -> bool:
+    """Tell whether a device computed forward."""
+    import pyarrow.compute as pc
+
+    spans = tables.spans
+    mine = pc.and_(pc.equal(spans.column("device"), device), pc.equal(spans.column("kind"), "forward"))
+    return bool(pc.any(mine).as_py())
 
 
 def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:

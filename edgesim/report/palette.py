@@ -15,6 +15,9 @@ KINDS = {
     "plan": "#CC79A7",
     "pull": "#56B4E9",
     "push": "#E69F00",
+    "reduce": "#E69F00",
+    "broadcast": "#F0E442",
+    "all-reduce": "#7F5539",
 }
 OTHERS = ("#F0E442", "#999999", "#CC79A7", "#000000", "#7F5539")
 """For kinds that a training system of one's own brings, in the order of their names."""
