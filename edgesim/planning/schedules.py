@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from edgesim.plan import QueuePlan
-from edgesim.planning import own, rivals, slices, threshold
+from edgesim.planning import overlap, own, rivals, slices, threshold
 from edgesim.planning.cost import Costs, Phase, PlanningError
 
 
@@ -37,6 +37,8 @@ class Queued:
 
     split: Callable[[Costs], QueuePlan]
     """From what sending and computing costs one worker to the messages, common to all workers."""
+    adapts: bool = False
+    """True: rehearses where workers are unlike or contend, and keeps the barrier if that is shorter."""
     doc: str = ""
     """What it does, in a line; without it the first line of the docstring of `split`."""
 
@@ -66,9 +68,13 @@ SCHEDULES: dict[str, Schedule] = {
     "bytescheduler": Queued(
         slices.bytescheduler, doc="no barrier: slices of 1M elements by priority, 4M on their way at most"
     ),
+    "dynacomm-overlap": Queued(
+        overlap.search,
+        adapts=True,
+        doc="no barrier: messages merged and split by search from the cuts of dynacomm",
+    ),
 }
 """Every schedule of edgesim by name: those with a barrier, then those without."""
-# The slot of "dynacomm-overlap": Queued(overlap.search) joins as soon as planning/overlap.py is there.
 
 
 def pick(name: str) -> Schedule:
@@ -125,7 +131,8 @@ def _checked(name: str, found: object) -> Schedule:
         cut = partial(own.cuts, name, found.cut)
         return Phased(cut=cut, adapts=found.adapts, doc=describe(found))
     if isinstance(found, Queued) and callable(found.split):
-        return Queued(split=partial(own.queue_plan, name, found.split), doc=describe(found))
+        split = partial(own.queue_plan, name, found.split)
+        return Queued(split=split, adapts=found.adapts, doc=describe(found))
     if callable(found) and not isinstance(found, type):
         return _checked(name, Phased(found))
     what = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from math import inf
 
 from simpy import Event
 
@@ -23,6 +22,7 @@ from edgesim.training.bounds import IterationBounds, at_best
 from edgesim.training.config import POLICIES, SYNCHRONIZATIONS, Compression, Config, Planner
 from edgesim.training.crew import hire
 from edgesim.training.expectation import Outlooks, Plans
+from edgesim.training.overlapping import Situation, unbarred
 from edgesim.training.parts import Placement, placement
 from edgesim.training.planners import believed, running
 from edgesim.training.rehearsal import choose, stage
@@ -125,23 +125,21 @@ def _book(server: Server, time_s: float) -> None:
 def _planned(
     cluster: Cluster,
     workload: Workload,
-    placed: Placement,
+    placement: Placement,
     alone: Outlooks,
     config: Config,
     update: float,
 ) -> tuple[Plans | QueuePlan, float]:
     """Return the plans, and the iteration expected of them, in s."""
     schedule = config.picked
-    together = expectation.contended(cluster, alone)
-    expected = expectation.shared(cluster, alone) if together else alone
     if isinstance(schedule, Queued):
-        elements = [layer.parameters for layer in workload.layers]
-        one = max(expected.values(), key=lambda one: sum(one.bounds_s()))
-        queue = schedule.split(one.costs(elements, update))
-        return queue, queue.period_s if queue.period_s is not None else inf
+        elements = tuple(layer.parameters for layer in workload.layers)
+        return unbarred(Situation(cluster, placement, alone, config, elements, update), schedule)
+    together = expectation.contended(cluster, alone)
     if together and schedule.adapts:
-        plans, predicted_s = choose(stage(cluster, placed, alone, config), config.schedule)
+        plans, predicted_s = choose(stage(cluster, placement, alone, config), config.schedule)
     else:
+        expected = expectation.shared(cluster, alone) if together else alone
         plans = {name: one.planned(config.schedule) for name, one in expected.items()}
         predicted_s = expectation.predicted_s(expected, plans)
     return plans, predicted_s + update

@@ -1,0 +1,120 @@
+"""Plans without a barrier, chosen before the run: common to all workers, however unlike they are.
+
+A schedule without a barrier plans from the costs of one worker. Where workers are unlike, contend for links
+or have several servers, those of several workers are candidates, and a schedule that adapts rehearses them
+and takes the best; if its own way with the barrier is shorter still, it keeps the barrier.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+
+from edgesim.cluster import Cluster
+from edgesim.plan import QueuePlan
+from edgesim.planning.overlap_model import period_s
+from edgesim.planning.schedules import Queued, pick
+from edgesim.training.config import Config
+from edgesim.training.expectation import Outlook, Outlooks, Plans, contended, predicted_s, shared
+from edgesim.training.parts import Placement
+from edgesim.training.rehearsal import SETTLING, Stage, choose, stage
+
+WITH_BARRIER = "dynacomm"
+"""The schedule with a barrier that one without must not be slower than."""
+KINDS = 3
+"""Most unlike workers whose costs are planned from, the slowest ones."""
+REHEARSED_MESSAGES = 60_000
+"""Most messages in one rehearsal; a plan of more is believed as the cost model predicts it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What is known before the run."""
+
+    cluster: Cluster
+    placement: Placement
+    alone: Outlooks
+    """What each worker expects if it alone sends."""
+    config: Config
+    elements: tuple[int, ...]
+    """Number of each layer's parameters; L numbers."""
+    update_s: float
+    """Time of the update of all parameters, in s."""
+
+    @property
+    def together(self) -> bool:
+        """True: messages of several workers or servers slow each other down."""
+        return contended(self.cluster, self.alone)
+
+    @property
+    def expected(self) -> Outlooks:
+        """What each worker expects when all send."""
+        return shared(self.cluster, self.alone) if self.together else self.alone
+
+    @property
+    def stage(self) -> Stage:
+        """Where plans are rehearsed."""
+        return stage(self.cluster, self.placement, self.alone, self.config)
+
+
+def unbarred(situation: Situation, schedule: Queued) -> tuple[Plans | QueuePlan, float]:
+    """Return the messages for all workers, or plans with a barrier, and the period expected, in s."""
+    kinds = _kinds(situation.expected)
+    plans = [
+        _predicted(situation, kinds, schedule.split(one.costs(situation.elements, situation.update_s)))
+        for one in (kinds if schedule.adapts else kinds[:1])
+    ]
+    if not schedule.adapts:
+        return plans[0]
+    exact = len(kinds) == 1 and not situation.together
+    best, best_s = min(plans, key=lambda one: one[1]) if exact else _rehearsed(situation, plans)
+    barred, barred_s = _with_barrier(situation)
+    return (best, best_s) if best_s <= barred_s else (barred, barred_s)
+
+
+def _kinds(expected: Outlooks) -> list[Outlook]:
+    """Return the unlike outlooks, the slowest first."""
+    alike = {
+        (one.forward_s, one.backward_s, one.pull.rate_Bps, one.push.rate_Bps, one.pull.latency_s): one
+        for one in expected.values()
+    }
+    return sorted(alike.values(), key=lambda one: -sum(one.bounds_s()))[:KINDS]
+
+
+def _predicted(situation: Situation, kinds: list[Outlook], plan: QueuePlan) -> tuple[QueuePlan, float]:
+    """Return a plan with the period that the cost model expects of the slowest worker, in s."""
+    costs = [one.costs(situation.elements, situation.update_s) for one in kinds]
+    borders = (plan.push_borders, plan.pull_borders, plan.credit_bytes)
+    return plan, max(period_s(one, *borders) for one in costs)
+
+
+def _rehearsed(situation: Situation, plans: list[tuple[QueuePlan, float]]) -> tuple[QueuePlan, float]:
+    """Return the plan of the shortest rehearsed period, and that, in s."""
+    scene = situation.stage
+    best, best_s = plans[0][0], inf
+    for plan, expected_s in [*plans, _slices(situation)]:
+        messages = len(plan.push_borders) + len(plan.pull_borders)
+        if messages * len(situation.alone) * SETTLING > REHEARSED_MESSAGES:
+            time_s = expected_s
+        else:
+            time_s = scene.queued(plan, situation.update_s, 2.0 * SETTLING * min(best_s, 10.0 * expected_s))
+        if time_s < best_s:
+            best, best_s = plan, time_s
+    return best, best_s
+
+
+def _slices(situation: Situation) -> tuple[QueuePlan, float]:
+    """Return a rival's plan as one more candidate."""
+    rival = pick("bytescheduler")
+    assert isinstance(rival, Queued)
+    kinds = _kinds(situation.expected)
+    return _predicted(situation, kinds, rival.split(kinds[0].costs(situation.elements, situation.update_s)))
+
+
+def _with_barrier(situation: Situation) -> tuple[Plans, float]:
+    if situation.together:
+        plans, time_s = choose(situation.stage, WITH_BARRIER)
+    else:
+        plans = {name: one.planned(WITH_BARRIER) for name, one in situation.alone.items()}
+        time_s = predicted_s(situation.alone, plans)
+    return plans, time_s + situation.update_s
