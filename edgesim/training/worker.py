@@ -109,7 +109,7 @@ class Worker:
             else:
                 yield from self._forward(current, progress)
                 yield from self._backward(current, progress)
-                if self._delivered(progress):
+                if self._delivered(progress) and self.name in current.waiting:
                     if self.watcher is not None:
                         self.watcher.end(self.name, self.sim.now)
                     current.deliver(self.name)
