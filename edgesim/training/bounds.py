@@ -12,10 +12,11 @@ from typing import Protocol
 
 from edgesim.cluster import Cluster, Link
 from edgesim.events import ChangeLink, Event, Slow
-from edgesim.planning.bounds import duplex_s
+from edgesim.planning.bounds import pipelined_s
+from edgesim.planning.cost import Costs
 from edgesim.timeseries import Series, constant
 from edgesim.training.config import Config
-from edgesim.training.expectation import Channel, Outlooks, joint_channel, link_capacity_Bps
+from edgesim.training.expectation import Channel, Outlook, Outlooks, joint_channel, link_capacity_Bps
 from edgesim.training.parts import Placement
 
 
@@ -98,27 +99,27 @@ def phased_bound_s(cluster: Cluster, alone: Outlooks) -> Bound:
 def period_bound_s(cluster: Cluster, alone: Outlooks) -> Bound:
     """Return lower bounds of the steady time between iterations without a barrier, in s.
 
-    `workers_s`: the slowest worker alone (`planning.bounds.duplex_s`); `links_s`: the fullest link.
+    `workers_s`: the slowest worker alone (`planning.bounds.pipelined_s`); `links_s`: the fullest link.
     """
-    workers = [
-        duplex_s(
-            one.pull_s,
-            one.forward_s,
-            one.backward_s,
-            one.push_s,
-            min(one.pull.startup_s, one.push.startup_s),
-            half_duplex=bool(set(one.pull.route) & set(one.push.route)),
-        )
-        + one.pull.latency_s
-        + one.push.latency_s
-        for one in alone.values()
-    ]
+    kinds = {
+        (one.forward_s, one.backward_s, one.pull, one.push): one for one in alone.values()
+    }  # workers of one kind have one bound
+    workers = [pipelined_s(_costs(one)) for one in kinds.values()]
     pulled, pushed = _link_bytes(alone)
     links = [
         (pulled.get(link, 0.0) + pushed.get(link, 0.0)) / link_capacity_Bps(cluster, link)
         for link in {**pulled, **pushed}
     ]
     return {"workers_s": max(workers), "links_s": max(links, default=0.0)}
+
+
+def _costs(one: Outlook) -> Costs:
+    """Return a worker's costs for a bound: several servers may each take a start-up at the same time."""
+    startups = 0.0 if len(one.pull.ways) > 1 else 1.0
+    costs = one.costs([1] * len(one.sizes), 0.0)
+    return costs._replace(
+        pull_startup_s=costs.pull_startup_s * startups, push_startup_s=costs.push_startup_s * startups
+    )
 
 
 def _link_bytes(alone: Outlooks) -> tuple[dict[str, float], dict[str, float]]:
