@@ -36,30 +36,32 @@ class Series:
 
     def at(self, time_s: float) -> float:
         """Return the value that holds at `time_s` (changes hold from their own instant on)."""
-        index = bisect_right(self.times_s, self._phase(time_s)[1]) - 1
-        return self.values[max(index, 0)]
+        return self.values[self._place(time_s)[1]]
 
     def next_change_s(self, time_s: float) -> float | None:
         """Return the first change strictly after `time_s`, or None when nothing changes any more."""
-        base, phase = self._phase(time_s)
-        index = bisect_right(self.times_s, phase)
-        while True:
-            if index < len(self.times_s):
-                change = base + self.times_s[index]
-            elif self.period_s is not None:
-                base, index = base + self.period_s, 0
-                change = base
-            else:
-                return None
-            if change > time_s:
-                return change
-            index += 1
+        turn, index = self._place(time_s)
+        if index + 1 < len(self.times_s):
+            return self._change_s(turn, index + 1)
+        return None if self.period_s is None else self._change_s(turn + 1, 0)
 
-    def _phase(self, time_s: float) -> tuple[float, float]:
+    def _change_s(self, turn: int, index: int) -> float:
+        """Return when a value begins in a turn: `at` and `next_change_s` must agree on it to the last bit."""
+        return self.times_s[index] if self.period_s is None else turn * self.period_s + self.times_s[index]
+
+    def _place(self, time_s: float) -> tuple[int, int]:
+        """Return the turn and the index of the value that holds at a time."""
         if self.period_s is None or time_s < self.period_s:
-            return 0.0, time_s
-        base = (time_s // self.period_s) * self.period_s
-        return base, time_s - base
+            return 0, max(bisect_right(self.times_s, time_s) - 1, 0)
+        turn = int(time_s // self.period_s)
+        index = max(bisect_right(self.times_s, time_s - turn * self.period_s) - 1, 0)
+        while self._change_s(turn, index) > time_s:  # by rounding; one step at most
+            turn, index = (turn, index - 1) if index else (turn - 1, len(self.times_s) - 1)
+        while True:
+            later = (turn, index + 1) if index + 1 < len(self.times_s) else (turn + 1, 0)
+            if self._change_s(*later) > time_s:
+                return turn, index
+            turn, index = later
 
 
 def constant(value: float) -> Series:

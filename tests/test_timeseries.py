@@ -38,6 +38,28 @@ def test_a_period_later_all_is_the_same(series: Series, quarter: int) -> None:
         assert series.at(quarter / 4) == series.at(quarter / 4 + series.period_s)
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.01, 10.0), min_size=1, max_size=5),
+    st.floats(0.01, 10.0),
+    st.floats(0.0, 1e6),
+)
+def test_no_change_is_lost_to_rounding(steps: list[float], rest: float, start_s: float) -> None:
+    """Going from change to change, each value holds from its own instant on, and none is left out."""
+    times = [0.0]
+    for step in steps:
+        times.append(times[-1] + step)
+    values = tuple(float(index) for index in range(len(times)))
+    series = Series(times_s=tuple(times), values=values, period_s=times[-1] + rest)
+    now, value = start_s, series.at(start_s)
+    for _ in range(20):
+        change = series.next_change_s(now)
+        assert change is not None
+        assert now < change < now + 10.1
+        now, value = change, (value + 1.0) % len(times)
+        assert series.at(now) == value
+
+
 def test_a_constant_never_changes() -> None:
     assert constant(3.0).at(1e9) == 3.0
     assert constant(3.0).next_change_s(0.0) is None
