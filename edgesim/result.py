@@ -40,8 +40,22 @@ class Result:
         """The folder from which the scenario names its files."""
         self.summary: dict[str, Any] = dict(summary)
         """The content of `summary.json`; units are in the names, see `report.metrics.summary`."""
-        self.tables = tables
-        """The rows as Arrow tables."""
+        self._tables: Tables | None = tables
+
+    @property
+    def tables(self) -> Tables:
+        """The rows as Arrow tables; after `release` read again from the run's directory."""
+        if self._tables is None:
+            from edgesim.report import storage
+
+            self._tables = storage.read_tables(self.base)
+        return self._tables
+
+    def release(self) -> None:
+        """Let go of the rows of a run that is kept in the directory `base`, until they are asked for."""
+        self._tables = None
+        for name in ("spans", "transfers", "marks", "updates"):
+            self.__dict__.pop(name, None)
 
     @classmethod
     def load(cls, path: str | Path) -> Result:
@@ -287,7 +301,7 @@ class Comparison:
             Alternative(
                 axes=run.axes,
                 summary=run.known.summary if run.known else {},
-                tables=run.known.tables if run.known else None,
+                load=_loader(run.known),
                 error=run.error,
             )
             for run in self.runs
@@ -312,7 +326,7 @@ class Comparison:
     @property
     def learnt(self) -> bool:
         """Whether any run trained a model beside the clock."""
-        return any(run.known is not None and run.known.learnt for run in self.runs)
+        return any(run.known is not None and "learning" in run.known.summary for run in self.runs)
 
     def plot_learning(self, *, width: float = 10.0) -> Figure:
         """Return accuracy and loss of all runs that learnt against simulated time; `width` is in inches.
@@ -361,6 +375,11 @@ class Comparison:
         said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
         wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
         return f"<div><p>{said}</p>{self.table[wanted].to_html(index=False)}{_html_picture(self.plot)}</div>"
+
+
+def _loader(result: Result | None) -> Callable[[], Tables] | None:
+    """Return what hands out the rows of a run when they are asked for."""
+    return None if result is None else lambda: result.tables
 
 
 HEADLINES = (

@@ -14,6 +14,7 @@ import pytest
 import edgesim
 from edgesim import workload_file
 from edgesim.errors import EdgesimError, ProfileError, ScenarioError, SimulationError
+from edgesim.experiment import face
 from edgesim.experiment.face import directory_name
 
 TINY = Path(__file__).parent / "data" / "tiny.yaml"
@@ -320,3 +321,18 @@ def test_a_model_whose_input_does_not_fit_is_bad_input(tmp_path: Path) -> None:
 
 def _devices(*names: str) -> list[dict[str, object]]:
     return [{"name": name, "speed": 1.0} for name in names]
+
+
+def test_a_comparison_holds_as_many_rows_as_fit_and_reads_the_others_when_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = edgesim.compare(TINY, {"seed": [1, 2]}, pictures=False)
+    monkeypatch.setattr(face, "MOST_ROWS", 0)
+    released = edgesim.compare(TINY, {"seed": [1, 2]}, out=tmp_path / "out", pictures=False)
+    assert released.winner == held.winner
+    for kept, read in zip(held, released, strict=True):
+        assert kept.result is not None
+        assert read.result is not None
+        assert "transfers" not in vars(read.result)
+        assert read.result.transfers.equals(kept.result.transfers)
+        assert read.result.explain() == kept.result.explain()

@@ -76,6 +76,8 @@ def compare(
     return _compared(stated.name, points, _path(out), progress or silent, pictures, runs)
 
 
+MOST_ROWS = 2_000_000
+"""Rows of all runs together that a comparison with a directory holds in memory."""
 Points = Sequence[tuple[Mapping[str, Any], Scenario]]
 Simulate = Callable[..., Result]
 """`simulate` with what is the same for all runs already said."""
@@ -93,14 +95,27 @@ def _compared(
             places.begin(folder, name, noted)
         runs, drawing = list[Run](), False
         try:
+            held = 0
             for run in _each(points, targets, progress, simulated):
                 runs.append(run)
+                held = _held(run, held, folder)
             drawing = True
             return _kept(name, runs, folder, pictures)
         except KeyboardInterrupt as stopped:
             hurry = drawing or isinstance(stopped, StoppedAtOnce)
             _kept(name, runs, folder, pictures and not hurry)
             raise _said(stopped, folder, len(runs), len(points)) from None
+
+
+def _held(run: Run, held: int, folder: Path | None) -> int:
+    """Return how many rows a comparison holds with a run; those that are too many stay in its directory."""
+    if folder is None or run.known is None:
+        return held
+    rows: int = run.known.tables.spans.num_rows + run.known.tables.transfers.num_rows
+    if held + rows <= MOST_ROWS:
+        return held + rows
+    run.known.release()
+    return held
 
 
 def _each(

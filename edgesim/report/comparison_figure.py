@@ -134,7 +134,7 @@ def _chosen(groups: Sequence[Setting]) -> list[Entry]:
     """
     shown = [group for group in groups if group.ranked]
     if not shown:  # all failed: what they did until then
-        return [entry for group in groups for entry in group.entries if entry.run.tables is not None][:PANELS]
+        return [entry for group in groups for entry in group.entries if entry.run.rows is not None][:PANELS]
     if len(shown) > PANELS // 2:
         shown = [max(shown, key=lambda group: group.spread)]
     kept: list[Entry] = []
@@ -147,8 +147,8 @@ def _chosen(groups: Sequence[Setting]) -> list[Entry]:
 
 def _panels(entries: Sequence[Entry], runs: Sequence[Alternative]) -> list[Panel]:
     """Return what is shown of each: what all share if any run met a fault, else its typical iteration."""
-    known = [(entry, entry.run.tables) for entry in entries if entry.run.tables is not None]
-    everyone = [(run.tables, run.summary) for run in runs if run.tables is not None]
+    known = [(entry, entry.run.rows) for entry in entries if entry.run.rows is not None]
+    everyone = [(rows, run.summary) for run in runs if (rows := run.rows) is not None]
     shared = window([(tables, entry.run.summary) for entry, tables in known]) or window(everyone)
     found = []
     for entry, tables in known:

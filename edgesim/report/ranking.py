@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,9 +33,16 @@ class Alternative:
     summary: Mapping[str, Any] = field(default_factory=dict)
     """Its summary, of one that failed that of what it did; empty where there is none."""
     tables: Tables | None = None
-    """Its rows; None where there are none."""
+    """Its rows; None where there are none, or where `load` gets them."""
+    load: Callable[[], Tables] | None = None
+    """What gets its rows when they are asked for: those of hundreds of runs may not fit into memory."""
     error: str = ""
     """Why it failed, or what cut it short."""
+
+    @property
+    def rows(self) -> Tables | None:
+        """Its rows; None where there are none."""
+        return self.load() if self.tables is None and self.load is not None else self.tables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -228,7 +228,7 @@ def _counts(entries: Sequence[Entry]) -> list[str]:
         rest = _and([f"{name} {count}" for name, count in done[1:]])
         said.append(f"{done[0][0]} completes {counted(done[0][1], 'iteration')}, {rest}")
     for entry, (name, count) in zip(entries, done, strict=True):
-        if entry.run.tables and (lacking := incomplete(entry.run.tables, entry.run.summary)):
+        if entry.run.rows and (lacking := incomplete(entry.run.rows, entry.run.summary)):
             verb = "lacks" if lacking == 1 else "lack"
             said.append(
                 f"{lacking} of the {counted(count, 'iteration')} of {name} {verb} a worker's gradients"
@@ -240,8 +240,8 @@ def _costs(entries: Sequence[Entry]) -> list[str]:
     """Say whose mean iteration faults make how much longer than the steady one, the most hit first."""
     faults, others = list[tuple[float, str]](), list[tuple[float, str]]()
     for entry in entries:
-        if entry.run.tables and entry.disturbed:
-            found = costs(entry.run.tables, entry.run.summary)  # against iterations of the same workers
+        if entry.run.rows and entry.disturbed:
+            found = costs(entry.run.rows, entry.run.summary)  # against iterations of the same workers
             rest = found.pop("", 0.0)
             lost, least = sum(found.values()), DISTURBED * entry.steady_s
             if lost >= least:
