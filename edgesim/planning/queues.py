@@ -1,76 +1,155 @@
-"""Schedules without a barrier that slice layers: equal slices of one layer each, sent by priority.
+"""Messages in queues by priority: when each is over, on a link a direction or on one for both.
 
-A layer may be worth several messages, so that a more urgent one need not wait for the whole of it. Pushes and
-pulls have the same borders: a slice can be pulled as soon as every worker's push of it has been added up.
+Messages of a queue are numbered from the most urgent on. One is on the link at a time, the most urgent of
+those that can be; what has begun is not interrupted. All times in s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import accumulate
-
-from edgesim.plan import QueuePlan
-from edgesim.planning.cost import Costs, PlanningError
-
-Splitter = Callable[[Costs], QueuePlan]
-"""From what sending and computing costs one worker to the messages, common to all workers."""
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from heapq import heapify, heappop, heappush
+from math import inf
 
 
-def sliced(elements: int, credit_elements: float = 0.0, *, method: str = "sliced") -> Splitter:
-    """Return the strategy that cuts each layer into equal slices of at most so many elements.
+def serve(eligible_s: Sequence[float], hold_s: Sequence[float]) -> list[float]:
+    """Return when each message is over, if it can be on the link from `eligible_s` on and holds it `hold_s`.
 
-    A layer of n elements makes ceil(n / elements) slices whose sizes differ by at most one element.
-    `credit_elements` of them, in bytes at the model's mean size of an element, may be handed to the network
-    ahead; with 0 a queue sends one slice at a time. `method` names the plan. Raises `PlanningError` for
-    slices of less than one element, a credit below 0 and, when it plans, a model without bytes.
+    O(M log M) for M messages.
 
-    >>> costs = Costs((16, 40), (4, 10), (1.0, 1.0), (1.0, 1.0), 1.0, 1.0)
-    >>> sliced(4)(costs).push_borders
-    (16, 28, 40, 56)
+    >>> serve([3.0, 2.0, 0.0], [1.0, 1.0, 2.5])
+    [4.5, 3.5, 2.5]
+    >>> serve([2.0, 2.0, 0.0], [1.0, 1.0, 2.5])
+    [3.5, 4.5, 2.5]
     """
-    if elements < 1:
-        raise PlanningError(f"slices of {elements} elements hold nothing: give 1 or more")
-    if not credit_elements >= 0.0:
-        raise PlanningError(f"credit for {credit_elements} elements: give 0 (one at a time) or more")
-
-    def split(costs: Costs) -> QueuePlan:
-        """Return equal slices of each layer, lowest layer first."""
-        borders = _borders(costs, elements)
-        credit_bytes = credit_elements * sum(costs.sizes) / max(sum(costs.elements), 1)
-        return QueuePlan(push_borders=borders, pull_borders=borders, credit_bytes=credit_bytes, method=method)
-
-    return split
-
-
-def _borders(costs: Costs, elements: int) -> tuple[int, ...]:
-    """Return the offsets behind each slice, in B."""
-    if len(costs.sizes) != len(costs.elements):
-        raise PlanningError(
-            f"{len(costs.sizes)} sizes but {len(costs.elements)} counts of elements: give one of each a layer"
-        )
-    if not sum(costs.sizes):
-        raise PlanningError("no layer has bytes to send: give the sizes of the layers in B")
-    starts = accumulate(costs.sizes, initial=0)
-    ends = (
-        start + end
-        for start, size, count in zip(starts, costs.sizes, costs.elements, strict=False)
-        for end in _ends(size, count, elements)
-    )
-    return tuple(dict.fromkeys(end for end in ends if end))
+    count = len(eligible_s)
+    order = sorted(range(count), key=eligible_s.__getitem__)
+    ends = [0.0] * count
+    waiting: list[int] = []
+    now = 0.0
+    position = 0
+    while position < count or waiting:
+        if not waiting and eligible_s[order[position]] > now:
+            now = eligible_s[order[position]]
+        while position < count and eligible_s[order[position]] <= now:
+            heappush(waiting, order[position])
+            position += 1
+        index = heappop(waiting)
+        now += hold_s[index]
+        ends[index] = now
+    return ends
 
 
-def _ends(size: int, count: int, elements: int) -> Iterator[int]:
-    """Return where the slices of one layer of `size` B end, as even as whole elements allow."""
-    slices = max(-(-count // elements), 1)
-    for index in range(1, slices + 1):
-        yield size if index == slices else (index * count // slices) * size // count
+class Queue:
+    """Messages of one sender, of which some are committed: nothing overtakes them any more."""
+
+    def __init__(
+        self,
+        coming: Iterable[tuple[float, int]],
+        hold_s: Sequence[float],
+        sizes: Sequence[float],
+        credit: float,
+    ) -> None:
+        self.hold_s = hold_s
+        """How long each message holds the link, in s."""
+        self._coming = list(coming)
+        heapify(self._coming)
+        self._waiting: list[int] = []
+        self._committed: deque[int] = deque()
+        self._sizes = sizes
+        self._room = credit
+
+    def add(self, eligible_s: float, index: int) -> None:
+        """Let a message come at a time."""
+        heappush(self._coming, (eligible_s, index))
+
+    @property
+    def next_s(self) -> float:
+        """When the next message comes; inf: none will."""
+        return self._coming[0][0] if self._coming else inf
+
+    def admit(self, now: float) -> None:
+        """Take in what has come until now, instant by instant, and commit as far as there is room."""
+        while self._coming and self._coming[0][0] <= now:
+            instant = self._coming[0][0]
+            while self._coming and self._coming[0][0] == instant:
+                heappush(self._waiting, heappop(self._coming)[1])
+            self._commit()
+
+    def head(self) -> int | None:
+        """Return the message that is next, if any is here."""
+        if self._committed:
+            return self._committed[0]
+        return self._waiting[0] if self._waiting else None
+
+    def take(self) -> int:
+        """Put the next message on the link."""
+        if not self._committed:
+            return heappop(self._waiting)
+        index = self._committed.popleft()
+        self._room += self._sizes[index]
+        self._commit()
+        return index
+
+    def _commit(self) -> None:
+        while self._waiting and self._sizes[self._waiting[0]] <= self._room:
+            self._room -= self._sizes[self._waiting[0]]
+            self._committed.append(heappop(self._waiting))
 
 
-p3: Splitter = sliced(40_000, method="p3")
-"""P3 (Jayarajan et al., MLSys 2019): slices of at most 40,000 elements, the default of its artefact and of
-MXNet's `MXNET_KVSTORE_SLICE_THRESHOLD`; one at a time, the lowest layer first."""
+def serve_ahead(
+    eligible_s: Sequence[float], hold_s: Sequence[float], sizes: Sequence[float], credit: float
+) -> list[float]:
+    """Return the same where messages of at most `credit` B in all are committed behind the one on the link.
 
-bytescheduler: Splitter = sliced(1_000_000, 4_000_000, method="bytescheduler")
-"""ByteScheduler (Peng et al., SOSP 2019): partitions of at most 1M parameters, at most 4M on their way:
-the defaults of its program (`BYTESCHEDULER_PARTITION`, `BYTESCHEDULER_CREDIT`). It can also tune them by
-Bayesian optimisation while it trains, which is left out."""
+    >>> serve_ahead([2.25, 2.0, 0.0], [1.0, 1.0, 2.5], [1, 1, 1], credit=0)
+    [3.5, 4.5, 2.5]
+    >>> serve_ahead([2.25, 2.0, 0.0], [1.0, 1.0, 2.5], [1, 1, 1], credit=1)
+    [4.5, 3.5, 2.5]
+    """
+    queue = Queue(zip(eligible_s, range(len(hold_s)), strict=True), hold_s, sizes, credit)
+    ends = [0.0] * len(hold_s)
+    now = 0.0
+    for _ in ends:
+        queue.admit(now)
+        if queue.head() is None:
+            now = queue.next_s
+            queue.admit(now)
+        index = queue.take()
+        now += hold_s[index]
+        queue.admit(now)
+        ends[index] = now
+    return ends
+
+
+def serve_both(
+    pushes: Queue,
+    pulls: Queue,
+    urgency: tuple[Sequence[int], Sequence[int]],
+    released: Callable[[int, float], Iterable[tuple[float, int]]],
+) -> list[float]:
+    """Return when each pull is over where one link carries both directions, one message at a time.
+
+    `urgency` is the first layer of each push and of each pull: the lower goes first, of equals the pull.
+    `released` tells, push by push as they end, which pulls can be on the link from when on.
+    """
+    ends = [0.0] * len(pulls.hold_s)
+    now = 0.0
+    for _ in range(len(pushes.hold_s) + len(ends)):
+        pushes.admit(now)
+        pulls.admit(now)
+        if pushes.head() is None and pulls.head() is None:
+            now = min(pushes.next_s, pulls.next_s)
+            pushes.admit(now)
+            pulls.admit(now)
+        up, down = pushes.head(), pulls.head()
+        if up is None or (down is not None and urgency[1][down] <= urgency[0][up]):
+            index = pulls.take()
+            now += pulls.hold_s[index]
+            ends[index] = now
+        else:
+            index = pushes.take()
+            now += pushes.hold_s[index]
+            for eligible_s, pull in released(index, now):
+                pulls.add(eligible_s, pull)
+    return ends
