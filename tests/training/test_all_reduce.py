@@ -256,3 +256,38 @@ def test_what_is_learnt_is_written_down_once_an_iteration(kit):
     rows = trained.timeline.updates
     assert [row[:6] for row in rows] == [(5.0, "pi-1", 0, 2, 0, 3.0), (10.0, "pi-1", 1, 2, 0, 6.0)]
     assert all(isnan(row[6]) for row in rows)
+
+
+# --- beside a parameter server --------------------------------------------------------------------------
+
+
+def both(kit, workload, server_Bps, *, schedule, latency_s=0.0):
+    """Time of an iteration of four workers at 1 MB/s, with a server and as a ring, in s."""
+    cluster = kit.cluster([(1.0, 1e6)] * 4, server_Bps=server_Bps, latency_s=latency_s)
+    served = kit.train(cluster, workload, schedule=schedule).ends_s[0]
+    workers = tuple(name for name in cluster.devices if name != "server")
+    return served, train(cluster, workload, schedule=schedule, workers=workers).ends_s[0]
+
+
+def test_a_ring_beats_a_server_whose_link_is_like_the_workers(kit):
+    workload = kit.workload([1.0], [1.0], [4 * MB])
+    assert both(kit, workload, 1e6, schedule="sequential") == pytest.approx((2 * 4 * 4 + 2.0, 2 * 3 + 2.0))
+
+
+def test_a_ring_still_beats_a_large_server_where_nothing_overlaps(kit):
+    workload = kit.workload([1.0], [1.0], [4 * MB])
+    assert both(kit, workload, 1e8, schedule="sequential") == pytest.approx((2 * 4 + 2.0, 2 * 3 + 2.0))
+
+
+def test_a_large_server_beats_a_ring_where_pulls_hide_behind_the_forward_pass(kit):
+    workload = kit.workload([1.0] * 8, [1.0] * 8, [MB] * 8)
+    served, ring = both(kit, workload, 1e8, schedule="layer-by-layer")
+    assert served == pytest.approx(2 * (1.0 + 8.0))
+    assert ring == pytest.approx(8.0 + 1.0 + 8 * 1.5)  # all of a ring's bytes wait for the backward pass
+
+
+def test_a_server_beats_a_ring_where_start_ups_rule(kit):
+    workload = kit.workload([1.0], [1.0], [MB])
+    served, ring = both(kit, workload, 1e8, schedule="sequential", latency_s=0.5)
+    assert served == pytest.approx(2 * (2 * 0.5 + 1.0) + 2.0)
+    assert ring == pytest.approx(6 * (2 * 0.5 + 0.25) + 2.0)
