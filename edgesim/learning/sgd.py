@@ -18,7 +18,7 @@ import torch
 
 from edgesim.learning.datasets import DataSet
 from edgesim.learning.sharding import Batches, split, stream
-from edgesim.learning.student import Batch, Student
+from edgesim.learning.student import Batch, Student, exact
 from edgesim.workload import Lesson
 
 JUDGED = 250
@@ -86,12 +86,13 @@ class SgdLearner:
         """
         assert workers, "an update needs a gradient"
         losses, total = list[float](), None
-        for worker in workers:
-            loss, gradient = self._gradient(worker)
-            losses.append(loss)
-            total = gradient if total is None else total.add_(gradient)
-        assert total is not None
-        self._step(total.div_(len(workers)) if len(workers) > 1 else total, share)
+        with exact():
+            for worker in workers:
+                loss, gradient = self._gradient(worker)
+                losses.append(loss)
+                total = gradient if total is None else total.add_(gradient)
+            assert total is not None
+            self._step(total.div_(len(workers)) if len(workers) > 1 else total, share)
         loss = math.fsum(losses) / len(losses)
         due = self._due(share)
         return Lesson(loss if math.isfinite(loss) else math.inf, self.judge()[0] if due else None)

@@ -63,22 +63,22 @@ class Student:
         Everything random in the pass (dropout) follows from the seed.
         """
         samples, labels = batch
-        self._take(vector_P, buffers)
-        self._module.train()
         with exact(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
+            self._take(vector_P, buffers)
+            self._module.train()
             loss = functional.cross_entropy(output_of(self._module(samples)), labels)
             parts = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
-        return loss.item(), torch.cat([part.reshape(-1) for part in parts]), self.buffers()
+            return loss.item(), torch.cat([part.reshape(-1) for part in parts]), self.buffers()
 
     def judge(
         self, vector_P: torch.Tensor, buffers: Buffers, batches: Iterator[Batch]
     ) -> tuple[float, float]:
         """Return the share of samples whose class is found, 0 to 1, and their mean loss."""
-        self._take(vector_P, buffers)
-        self._module.eval()
         right, count, losses = 0, 0, list[float]()
         with exact(), torch.no_grad():
+            self._take(vector_P, buffers)
+            self._module.eval()
             for samples, labels in batches:
                 output = output_of(self._module(samples))
                 right += int((output.argmax(1) == labels).sum())
