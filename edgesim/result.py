@@ -326,7 +326,8 @@ class Comparison:
     @property
     def learnt(self) -> bool:
         """Whether any run trained a model beside the clock."""
-        return any(run.known is not None and "learning" in run.known.summary for run in self.runs)
+        known = [run.known.summary.get("learning") or {} for run in self.runs if run.known is not None]
+        return any("final_loss" in learning for learning in known)
 
     def plot_learning(self, *, width: float = 10.0) -> Figure:
         """Return accuracy and loss of all runs that learnt against simulated time; `width` is in inches.
