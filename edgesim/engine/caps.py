@@ -42,6 +42,11 @@ class CapHeap:
                 self.file(path)
         return None
 
+    def clear(self) -> None:
+        """Drop all paths."""
+        self._heap.clear()
+        self._filed.clear()
+
     def forget(self, path: Path) -> None:
         """Drop a path, whose cap has changed."""
         self._filed.pop(path, None)

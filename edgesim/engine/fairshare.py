@@ -41,6 +41,8 @@ class FairShare:
         self._changed_paths: list[Path] = []
         self._changed_pools: dict[Pool, None] = {}
         self._order = count()
+        self._spare: list[Pool] = []
+        """Empty pools, to be used again: most serve one message on one link, and no two at a time."""
 
     def pipe(self, name: str, capacity: float) -> Pipe:
         """Return a new capacity, in B/s."""
@@ -106,6 +108,9 @@ class FairShare:
                 yield from self._split(pool, now)
             elif pool.paths:
                 yield pool
+            else:
+                pool.retire()
+                self._spare.append(pool)
 
     def touch(self, pool: Pool) -> None:
         """Make a pool settle at the end of this instant."""
@@ -116,7 +121,7 @@ class FairShare:
     def _attach(self, path: Path, now: float) -> None:
         """Give a path that became active its pool, merging the pools that it joins together."""
         pools = {next(iter(pipe.paths)).pool: None for pipe in path.pipes if pipe.paths}
-        pool = max(pools, key=_size) if pools else Pool()
+        pool = max(pools, key=_size) if pools else self._spare.pop() if self._spare else Pool()
         assert pool is not None
         if len(pools) > 1:
             for other in pools:

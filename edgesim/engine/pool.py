@@ -25,6 +25,12 @@ class Pool:
         self.refits: list[Path] = []
         self.alarm: Any = None
         self.alarm_at = inf
+        self.keys: list[float] = []
+        self.buckets: dict[float, Any] = {}
+        """Who ends at each of `keys`: a path, or a list of paths where several do."""
+        self.low = CapHeap(1)
+        self.high = CapHeap(-1)
+        self.agenda: list[tuple[float, int, int, Path]] = []
         self._reset(0.0)
 
     def _reset(self, now: float) -> None:
@@ -35,12 +41,18 @@ class Pool:
         self.level_flows = 0
         self.capped_rate = 0.0
         self.capped_paths = 0
-        self.keys: list[float] = []
-        self.buckets: dict[float, Any] = {}
-        """Who ends at each of `keys`: a path, or a list of paths where several do."""
-        self.low = CapHeap(1)
-        self.high = CapHeap(-1)
-        self.agenda: list[tuple[float, int, int, Path]] = []
+        self.keys.clear()
+        self.buckets.clear()
+        self.low.clear()
+        self.high.clear()
+        self.agenda.clear()
+
+    def retire(self) -> None:
+        """Be as new again, without paths; an alarm that is still set finds nothing due."""
+        self.level = None
+        self.alarm_at = inf
+        self.shared.clear()
+        self.refits.clear()
 
     # --- membership -------------------------------------------------------------------------------------
 
