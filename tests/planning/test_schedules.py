@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgesim.errors import EdgesimError
@@ -76,6 +76,7 @@ def test_every_phased_schedule_makes_valid_cuts_and_none_beats_dynacomm(name: st
 
 
 @pytest.mark.parametrize("name", QUEUED)
+@settings(max_examples=50)
 @given(needs=costs())
 def test_every_schedule_without_a_barrier_covers_the_model_exactly(name: str, needs: Costs) -> None:
     made = SCHEDULES[name].split(needs)
@@ -105,7 +106,7 @@ def test_every_schedule_plans_alike_each_time_and_says_what_it_does(name: str) -
 def test_the_table_has_the_names_of_the_field() -> None:
     rivals = ["sequential", "layer-by-layer", "ibatch", "mg-wfbp", "tictac", "fusion-25mb", "fusion-64mb"]
     assert [*rivals, "dynacomm"] == PHASED
-    assert QUEUED[:2] == ["p3", "bytescheduler"]
+    assert QUEUED == ["p3", "bytescheduler", "dynacomm-overlap"]
     assert [name for name in PHASED if SCHEDULES[name].adapts] == ["dynacomm"]
     assert all(pick(name) is schedule for name, schedule in SCHEDULES.items())
     assert all(is_built_in(name) for name in SCHEDULES)
@@ -156,6 +157,7 @@ def whole(costs):
 
 following = Phased(halves, adapts=True, doc="halves that follow")
 queued = Queued(whole)
+rehearsed = Queued(whole, adapts=True)
 
 class Box:
     cut = staticmethod(halves)
@@ -173,7 +175,10 @@ def test_an_import_path_names_a_function_or_a_schedule(module) -> None:
     assert isinstance(following, Phased)
     assert (following.adapts, describe(following)) == (True, "halves that follow")
     queued = pick(f"{mine}:queued")
+    rehearsed = pick(f"{mine}:rehearsed")
     assert isinstance(queued, Queued)
+    assert isinstance(rehearsed, Queued)
+    assert (queued.adapts, rehearsed.adapts) == (False, True)
     whole = QueuePlan(push_borders=(12,), pull_borders=(12,), method=f"{mine}:queued")
     assert queued.split(Costs((4, 8), (1, 2), (0.1, 0.1), (0.1, 0.1), 1e3, 1e3)) == whole
     assert not is_built_in(f"{mine}:halves")
