@@ -19,6 +19,8 @@ LEAST_SPREAD = 2.0
 """Largest over smallest message that tells a start-up from the rate: half the bytes, half their time."""
 FIT_TOLERANCE = 0.01
 """Share of their time by which messages may miss the fitted line: beyond it the rate itself has changed."""
+LEAST_SHARE = 0.05
+"""Share of the messages' time from which one tells a rate of its own: what is shorter changes no plan."""
 ROUNDING = 1e-6
 """Share of the messages' time below which nothing is left for their bytes but errors of rounding."""
 
@@ -49,8 +51,9 @@ def fit_channel(messages: Messages, prior_startup_s: float, prior_rate_Bps: floa
     without noise. Otherwise the prior start-up holds and the rate follows from the sums. Without messages, or
     without bytes, the prior is returned. The result is never negative; a rate may be infinite. O(messages).
 
-    >>> fit_channel([(100, 3.0), (200, 4.0), (400, 6.0)], prior_startup_s=0.5, prior_rate_Bps=1.0)
-    (2.0, 100.0)
+    >>> found = fit_channel([(100, 3.0), (200, 4.0), (400, 6.0)], prior_startup_s=0.5, prior_rate_Bps=1.0)
+    >>> [round(one, 9) for one in found]
+    [2.0, 100.0]
     >>> fit_channel([(100, 3.0)], prior_startup_s=2.0, prior_rate_Bps=1.0)
     (2.0, 100.0)
     """
@@ -95,6 +98,20 @@ def _rate(told: Sequence[tuple[float, float]], startup_s: float, rate_Bps: float
     if not 0.0 < expected_s < math.inf:
         return 0.0, sent / took_s
     return startup_s * took_s / expected_s, rate_Bps * expected_s / took_s
+
+
+def rate_span(messages: Messages, startup_s: float) -> tuple[float, float] | None:
+    """Return the rates of the slowest and of the fastest message, in B/s; None if none tells a rate.
+
+    One does that took at least `LEAST_SHARE` of the time of all, half of it for its bytes.
+
+    >>> rate_span([(100, 11.0), (100, 6.0), (1, 0.1)], startup_s=1.0)
+    (10.0, 20.0)
+    """
+    told = list(messages)
+    least_s = max(LEAST_SHARE * math.fsum(time_s for _, time_s in told), 2.0 * startup_s)
+    rates = [size / (time_s - startup_s) for size, time_s in told if size and time_s >= least_s > 0.0]
+    return (min(rates), max(rates)) if rates else None
 
 
 def mean_times_s(samples: Sequence[Sequence[float]]) -> tuple[float, ...]:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from edgesim.planning import threshold
 from edgesim.planning.cost import Phase, makespan_s, phase
-from edgesim.planning.estimate import Messages, fit_channel, mean_times_s
+from edgesim.planning.estimate import Messages, fit_channel, mean_times_s, rate_span
 from edgesim.planning.robust import FACTORS, plan_min_max
 
 AGREE = 0.10
@@ -28,6 +28,8 @@ WINDOW = 16
 """Samples remembered: a state that lasts half as long is worth following two samples late."""
 CHANGES = 2
 """Changes in a window that one lasting step makes: into the sample that caught it in the middle, and out."""
+SPANS = 1
+"""Samples in a window whose rate one lasting step keeps from holding for a phase."""
 LONG_HOLD = 10
 """Samples that must agree once states came and went: more than one that lasts half a window can show."""
 
@@ -42,6 +44,8 @@ class Sample:
     """Rate of the channel, in B/s."""
     compute_s: tuple[float, ...]
     """Time of each layer's pass, in forward order, in s; L numbers."""
+    span_Bps: tuple[float, float] | None = None
+    """Rates of its slowest and fastest message, in B/s, where these are no one rate; None: it held."""
     total_s: float = field(init=False, repr=False, compare=False)
     """Time of all layers' passes, in s."""
 
@@ -87,8 +91,12 @@ Policy = Callable[[Track], Step]
 def see(track: Track, messages: Messages, compute_s: Sequence[float]) -> Track:
     """Return the track with one more sample: what the messages and the layers' passes of a phase took."""
     known = track.window[-1] if track.window else track.belief[0]
-    startup_s, rate_Bps = fit_channel(messages, known.startup_s, known.rate_Bps)
-    fresh = Sample(startup_s=startup_s, rate_Bps=rate_Bps, compute_s=tuple(compute_s))
+    told = list(messages)
+    startup_s, rate_Bps = fit_channel(told, known.startup_s, known.rate_Bps)
+    span = rate_span(told, startup_s)
+    if span is not None and _apart(*span) <= AGREE:
+        span = None
+    fresh = Sample(startup_s=startup_s, rate_Bps=rate_Bps, compute_s=tuple(compute_s), span_Bps=span)
     return replace(track, window=(*track.window, fresh)[-WINDOW:])
 
 
@@ -134,10 +142,11 @@ def adaptive(track: Track) -> Step:
     - Later the last samples count when they agree with each other: a change that lasts. If they differ from
       what the plan was made for, and their lower bound says that planning can earn its time back within a
       window, the phase is planned again for their mean.
-    - When a state came back within the window, or there were more changes than one lasting step makes, no
-      sample says what comes next: the plan of least mean makespan over the window is taken, of plans for each
-      of its states, the common min-max plan, one segment, a segment a layer, and the plan in use. It is kept
-      while the samples are of states that it was made for, until one state has lasted clearly longer.
+    - When a state came back within the window, or there were more changes than one lasting step makes, or the
+      rate did not hold for a phase more than once, no sample says what comes next: the plan of least mean
+      makespan over the window is taken, of plans for each of its states, the common min-max plan, one
+      segment, a segment a layer, and the plan in use. It is kept while the samples are of states that it was
+      made for, until one state has lasted clearly longer.
     - When nothing moved nothing is done and nothing paid.
     """
     held = _held(track)
@@ -203,7 +212,7 @@ def _for_all(track: Track) -> Step:
         any(not _apart_by(track, one, known) > AGREE for known in track.belief) for one in states
     ):
         return Step(track)
-    seen = [phase_of(track, one) for one in track.window]
+    seen = [phase_of(track, one) for one in _views(track)]
     distinct = [phase_of(track, one) for one in states]
     layers = len(track.sizes)
     plannings = (
@@ -252,14 +261,19 @@ def _held(track: Track) -> tuple[Sample, ...]:
     newest = track.window[-1]
     count = 1
     for one in reversed(track.window[:-1]):
-        if _apart_by(track, one, newest) > AGREE:
+        if one.span_Bps is not None or _apart_by(track, one, newest) > AGREE:
             break
         count += 1
     return track.window[-count:]
 
 
 def _unsteady(track: Track) -> bool:
-    """Tell whether there was more in the window than one lasting step: a state came back, or many came."""
+    """Tell whether there was more in the window than one lasting step.
+
+    That is: a state came back, or many came, or more than one phase saw more than one rate.
+    """
+    if sum(one.span_Bps is not None for one in track.window) > SPANS:
+        return True
     changes = 0
     for index in range(1, len(track.window)):
         one = track.window[index]
@@ -270,10 +284,19 @@ def _unsteady(track: Track) -> bool:
     return changes > CHANGES
 
 
+def _views(track: Track) -> list[Sample]:
+    """Return what was in the window: three views of each sample, which differ where its rate did not hold."""
+    views = []
+    for one in track.window:
+        low, high = one.span_Bps or (one.rate_Bps, one.rate_Bps)
+        views += [replace(one, rate_Bps=rate, span_Bps=None) for rate in (low, one.rate_Bps, high)]
+    return views
+
+
 def _states(track: Track) -> tuple[Sample, ...]:
     """Return one sample for each state of affairs in the window, in order."""
     states: list[Sample] = []
-    for one in track.window:
+    for one in _views(track):
         if all(_apart_by(track, one, known) > AGREE for known in states):
             states.append(one)
     return tuple(states)

@@ -6,14 +6,16 @@ from dataclasses import replace
 
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
+from edgesim.errors import EdgesimError
 from edgesim.training.config import Config
 from edgesim.training.expectation import Outlooks, Plans, contended, shared
+from edgesim.training.foresight import Foresight
 from edgesim.training.joint import JointScheduler
 from edgesim.training.parts import Placement
 from edgesim.training.rehearsal import stage
 from edgesim.training.scheduler import Scheduler
 
-Running = Scheduler | JointScheduler
+Running = Scheduler | JointScheduler | Foresight
 
 
 def believed(cluster: Cluster, config: Config) -> Cluster:
@@ -37,6 +39,13 @@ def running(
     if config.policy == "once":
         return None
     together = contended(cluster, alone)
+    if config.policy == "forecast":
+        if together:
+            raise EdgesimError(
+                "training.planner.policy: 'forecast' plans each worker alone, but here their messages slow "
+                "each other down; take 'adaptive'"
+            )
+        return Foresight(sim, cluster, config, alone, plans)
     if together and config.synchronization == "bsp":
         return JointScheduler(sim, config, stage(cluster, placed, alone, config), plans)
     return Scheduler(sim, config, shared(cluster, alone) if together else alone, plans)

@@ -138,6 +138,15 @@ def test_bandwidth_that_flips_gets_one_plan_for_all_of_it(name, lasting):
     assert not any(paid[5 * lasting :])
 
 
+def test_a_rate_that_does_not_hold_for_a_phase_is_planned_for_as_a_range():
+    track = toy()
+    for _ in range(3):
+        messages = [(6, 8.0), (6, 26.0), (8, 10.0)]  # 2 s of start-up, then 1, 1/4 and 1 B/s
+        track = adaptive(see(track, messages, track.belief[0].compute_s)).track
+    assert track.window[-1].span_Bps == (0.25, 1.0)
+    assert {round(one.rate_Bps, 3) for one in track.belief} == {0.25, 0.526, 1.0}
+
+
 def test_once_flipping_ends_the_lasting_state_is_planned_for():
     track = toy(0.25)
     flips = [at(track, 1.0 if index % 2 else 0.25) for index in range(12)]
