@@ -400,11 +400,12 @@ class Peer:
         kind = "forward" if ahead else "backward"
         task = self.device.compute(work_s, Tag(kind, str(layer + 1), current.index, layer + 1, layer + 1))
         yield task
-        if task.left_s == 0.0 and not self._lost_memory():
-            self.step += 1
-            ready = self.group.buckets.ready
-            if ready[self.step] > ready[step]:
-                current.report(self.name, ready[self.step])
+        if task.left_s > 0.0:
+            return
+        self.step += 1
+        ready = self.group.buckets.ready
+        if ready[self.step] > ready[step] and not self._lost_memory():
+            current.report(self.name, ready[self.step])
 
     def _update(self, current: Round) -> Process:
         """Update the parameters by the sums; once more if a crash comes over it, unless that drops it."""
@@ -417,7 +418,7 @@ class Peer:
                 tag = Tag("update", "", current.index, 1, self.group.buckets.layers)
                 task = self.device.compute(self.update_s, tag)
                 yield task
-                if task.left_s == 0.0 and not self._lost_memory():
+                if task.left_s == 0.0:
                     self.group.updated(self.name, current)
 
     def _fetch(self, current: Round) -> Process:

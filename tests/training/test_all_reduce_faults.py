@@ -103,6 +103,17 @@ def test_a_dropped_worker_fetches_the_parameters_and_is_back(toy, at_s, ends_s, 
     check_bytes(trained)
 
 
+@pytest.mark.parametrize(("policy", "end_s"), [("wait", 7.0), ("resume", 5.0), ("drop", 3.0)])
+def test_a_crash_in_the_instant_in_which_the_gradients_are_there_loses_only_memory(toy, policy, end_s):
+    trained = toy(crash(2.0, 1.0), on_crash=policy, iterations=1)
+    assert trained.ends_s == [end_s]
+
+
+def test_an_update_that_ends_in_the_instant_of_a_crash_is_done(toy):
+    trained = toy(crash(4.0, 1.0), on_crash="wait", iterations=1)
+    assert trained.ends_s == [4.0]
+
+
 def test_the_fetch_comes_from_the_nearest_worker_before(toy):
     trained = toy(crash(0.5, 1.0, "pi-3"), crash(0.6, 1.0, "pi-2"), workers=4, on_crash="drop", iterations=3)
     assert sorted(row[:2] for row in trained.sent("pull")) == [("pi-1", "pi-2"), ("pi-1", "pi-3")]
