@@ -75,7 +75,7 @@ def test_bad_input_exits_2_with_a_message(
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["run", "FILE", "--set", "training.schedule=fastest"], "--set training.schedule: unknown value"),
+        (["run", "FILE", "--set", "training.schedule=fastest"], "--set training.schedule: unknown schedule"),
         (["run", "FILE", "--set", "stop.nowhere=1"], "--set stop.nowhere: unknown key"),
         (["run", "FILE", "--set", "training.server=slow-9"], "--set training.server: there is no device"),
         (["run", "FILE", "--set", "devices[fats].speed=1"], "--set devices[fats].speed: there is no 'fats'"),
