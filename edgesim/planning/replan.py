@@ -73,6 +73,11 @@ class Track:
     """The planner: from a phase to its cuts."""
     planning_s: float = 0.0
     """What making one plan takes on the worker, in s."""
+    bytes: float = field(init=False, repr=False, compare=False)
+    """Bytes sent of all layers."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "bytes", sum(self.sizes) * self.ratio)
 
 
 class Step(NamedTuple):
@@ -155,6 +160,8 @@ def adaptive(track: Track) -> Step:
             return _for_all(track)
         if len(held) < HOLD:
             return Step(track)
+    if _as_planned(track, held):
+        return Step(track)
     return _for_one(track, _mean(held))
 
 
@@ -193,7 +200,7 @@ def at_rest(track: Track, policy: Policy) -> bool:
 
 def _for_one(track: Track, sample: Sample) -> Step:
     """Plan for one state of affairs, if the plan was made for another."""
-    if len(track.belief) == 1 and not _apart_by(track, sample, track.belief[0]) > MOVED:
+    if _as_planned(track, [sample]):
         return Step(track)
     times = phase_of(track, sample)
     track = replace(track, belief=(sample,))
@@ -234,12 +241,19 @@ def _can_earn(track: Track, phases: Sequence[Phase], plannings: int) -> bool:
     return (kept_s - least_s) / len(phases) * WINDOW > plannings * track.planning_s
 
 
+def _as_planned(track: Track, samples: Sequence[Sample]) -> bool:
+    """Tell whether samples, and so their mean, are of the one state that the plan was made for."""
+    if len(track.belief) > 1:
+        return False
+    return not any(_apart_by(track, one, track.belief[0]) > MOVED for one in samples)
+
+
 # --- samples --------------------------------------------------------------------------------------------
 
 
 def _channel_s(track: Track, sample: Sample) -> float:
     """Return how long the messages of the plan in use hold the channel, in s."""
-    return len(track.cuts) * sample.startup_s + sum(track.sizes) * track.ratio / sample.rate_Bps
+    return len(track.cuts) * sample.startup_s + track.bytes / sample.rate_Bps
 
 
 def _apart(one: float, other: float) -> float:

@@ -164,7 +164,7 @@ def with_codec(passes_s: Sequence[float], codec_s: Sequence[float], expected_s: 
 def planning_work_s(device: Device, layers: int) -> float:
     """Return what making one plan of a phase takes a device, in s.
 
-    >>> planning_work_s(Device(name="pi", speed=0.5), 100)
-    0.0002
+    >>> planning_work_s(Device(name="pi", speed=0.5), 64)
+    0.000128
     """
     return device_time_s(device, PLANNING_S * layers, PLANNING_FLOP * layers, 0.0)
