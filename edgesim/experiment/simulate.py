@@ -274,9 +274,5 @@ class _Run:
             stopped=stopped,
             wall_s=time.perf_counter() - self.began,
             learning=self.lessons.facts() if self.lessons else None,
-            assumed=(
-                *self.workload.doubts,
-                *training.assumed(self.scenario),
-                *(self.lessons.assumed if self.lessons else ()),
-            ),
+            assumed=(*self.workload.doubts, *(self.lessons.assumed if self.lessons else ())),
         )

@@ -53,14 +53,6 @@ def _planner(asked: ParameterServer) -> Planner | None:
     return Planner(policy=planner.policy, bandwidth_belief=planner.bandwidth_belief or 1.0)
 
 
-def assumed(scenario: Scenario) -> tuple[str, ...]:
-    """Return what is taken for granted of a scenario's training."""
-    asked = scenario.training
-    if isinstance(asked, ParameterServer) and asked.compression is not None:
-        return ("training.compression (that it leaves the accuracy as it is)",)
-    return ()
-
-
 def leader(scenario: Scenario) -> str | None:
     """Return the server that ends the iterations, the first of several; without one any worker may."""
     return next(iter(hosts_of(scenario)), None)
