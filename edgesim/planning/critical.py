@@ -38,9 +38,9 @@ def critical(model: Tables, push_borders: Sequence[int], pull_borders: Sequence[
         return Critical(list(range(count)), list(range(others)), [], [])
     ups, downs = first_layers(model, push_borders), first_layers(model, pull_borders)
     ready = [model.ready_s[first] for first in ups]
-    pushed = serve(ready, holds_s(push_borders, *model.push))
+    pushed = serve(ready, holds_s(push_borders, *model.push), model.latency_s[0])
     released = released_s(model, push_borders, pull_borders, pushed)
-    pulled = serve(released, holds_s(pull_borders, *model.pull))
+    pulled = serve(released, holds_s(pull_borders, *model.pull), model.latency_s[1])
     last = max(range(others), key=lambda pull: pulled[pull] - model.forward_s[downs[pull]])
     pulls = _run(pulled, holds_s(pull_borders, *model.pull), released, last)
     first = pulls[-1]
@@ -56,15 +56,13 @@ def critical(model: Tables, push_borders: Sequence[int], pull_borders: Sequence[
     )
 
 
-def _run(
-    ends_s: Sequence[float], hold_s: Sequence[float], eligible_s: Sequence[float], last: int
-) -> list[int]:
+def _run(ends_s: Sequence[float], hold_s: Sequence[float], since_s: Sequence[float], last: int) -> list[int]:
     """Return the messages that are on the link without a gap up to one of them, last first."""
     order = sorted(range(len(ends_s)), key=ends_s.__getitem__)
     run = [last]
     for before in reversed(order[: order.index(last)]):
         start_s = ends_s[run[-1]] - hold_s[run[-1]]
-        if eligible_s[run[-1]] >= start_s or ends_s[before] < start_s - 1e-12 * abs(start_s):
+        if since_s[run[-1]] >= start_s or ends_s[before] < start_s - 1e-12 * abs(start_s):
             break
         run.append(before)
     return run
@@ -73,7 +71,7 @@ def _run(
 def _cuts(
     run: Sequence[int],
     ends_s: Sequence[float],
-    eligible_s: Sequence[float],
+    since_s: Sequence[float],
     borders: Sequence[int],
     rate: tuple[float, float],
 ) -> list[int]:
@@ -81,7 +79,7 @@ def _cuts(
     found = []
     for after, before in pairwise(run):
         low, high = (borders[before - 1] if before else 0), borders[before]
-        rest = (ends_s[before] - eligible_s[after]) / rate[1]
+        rest = (ends_s[before] - since_s[after]) / rate[1]
         if after < before and (cut := high - int(rest)) > low and cut < high:
             found.append(cut)
     return found

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from edgesim.planning.cost import Costs, PlanningError, makespan_s, phase
-from edgesim.planning.queues import Queue, serve, serve_ahead, serve_both
+from edgesim.planning.queues import Queue, run, serve, serve_ahead
 
 
 class Tables(NamedTuple):
@@ -25,7 +25,7 @@ class Tables(NamedTuple):
     ends: list[int]
     """Offset behind the last byte of each layer, L numbers, in B."""
     ready_s: list[float]
-    """When the gradients of each layer can be on the link, L numbers, from the start of backward, in s."""
+    """When the gradients of each layer are there, L numbers, from the start of the backward pass, in s."""
     forward_s: list[float]
     """F(0..L), in s."""
     backward_s: float
@@ -34,8 +34,8 @@ class Tables(NamedTuple):
     """Start-up of a push, in s, and time to push the gradients of a byte of parameters, in s/B."""
     pull: tuple[float, float]
     """Start-up of a pull, in s, and time to pull a byte, in s/B."""
-    pull_latency_s: float
-    """What a pull waits before it can be on the link, in s."""
+    latency_s: tuple[float, float]
+    """What a push, and what a pull, waits from its release until it can hold the link, in s."""
     update_sB: float
     """Time of the server's update of a byte, in s/B."""
     duplex: bool
@@ -49,12 +49,12 @@ def tables(costs: Costs) -> Tables:
     back = list(accumulate(costs.backward_s, initial=0.0))
     return Tables(
         ends=list(accumulate(costs.sizes)),
-        ready_s=[back[-1] - before + costs.push_latency_s for before in back[:-1]],
+        ready_s=[back[-1] - before for before in back[:-1]],
         forward_s=ahead,
         backward_s=back[-1],
         push=(costs.push_startup_s, costs.push_ratio / costs.push_Bps),
         pull=(costs.pull_startup_s, 1.0 / costs.pull_Bps),
-        pull_latency_s=costs.pull_latency_s,
+        latency_s=(costs.push_latency_s, costs.pull_latency_s),
         update_sB=costs.update_s / sum(costs.sizes),
         duplex=costs.duplex,
     )
@@ -81,10 +81,11 @@ def period_s(
 
     Each direction has a queue, the lowest first layer first, of equals the lowest offset. A push is released
     when its lowest layer is done backward, a pull when the last push of any of its bytes has been updated;
-    the server updates them one by one as they arrive. A released message waits the latency, then holds the
-    link for its start-up and its bytes; latency holds nothing, so a backlog hides it. On a half-duplex link
-    one message goes at a time in all. Layer l is computed when every message with bytes of it, and of the
-    layers before it, has come. `credit_bytes` are committed behind the message on the link and not overtaken.
+    the server updates them one by one as they arrive. In its turn a message waits until its latency has
+    passed since its release, so a backlog hides it, then holds the link for its start-up and its bytes. On a
+    half-duplex link a push and a pull at once are each half as fast. Layer l is computed when every message
+    with bytes of it, and of the layers before it, has come. Of `credit_bytes`, with those of the message in
+    its turn, messages are handed over ahead and not overtaken any more.
     O((M + L) log M).
 
     >>> costs = Costs((4, 1), (4, 1), (1.0, 1.0), (2.0, 2.0), pull_Bps=1.0, push_Bps=1.0)
@@ -99,16 +100,17 @@ def period_of(
 ) -> float:
     """Return what `period_s` does, from tables made before."""
     up_first, down_first = first_layers(model, push_borders), first_layers(model, pull_borders)
-    eligible = [model.ready_s[first] for first in up_first]
+    ready = [model.ready_s[first] for first in up_first]
     up, down = holds_s(push_borders, *model.push), holds_s(pull_borders, *model.pull)
+    to, fro = model.latency_s
     if not model.duplex:
-        over = _on_one_link(model, push_borders, pull_borders, (up_first, down_first), credit_bytes)
+        over = _on_one_link(model, push_borders, pull_borders, ready, credit_bytes)
     elif credit_bytes > 0.0:
-        pushed = serve_ahead(eligible, up, _sizes(push_borders), credit_bytes)
-        can = released_s(model, push_borders, pull_borders, pushed)
-        over = serve_ahead(can, down, _sizes(pull_borders), credit_bytes)
+        pushed = serve_ahead(ready, up, to, _sizes(push_borders), credit_bytes)
+        released = released_s(model, push_borders, pull_borders, pushed)
+        over = serve_ahead(released, down, fro, _sizes(pull_borders), credit_bytes)
     else:
-        over = serve(released_s(model, push_borders, pull_borders, serve(eligible, up)), down)
+        over = serve(released_s(model, push_borders, pull_borders, serve(ready, up, to)), down, fro)
     forward = model.forward_s
     start = max([end - forward[first] for end, first in zip(over, down_first, strict=True)])
     return max(start, model.backward_s) + forward[-1]
@@ -132,7 +134,7 @@ def holds_s(borders: Sequence[int], startup_s: float, per_byte_s: float) -> list
 def released_s(
     model: Tables, push_borders: Sequence[int], pull_borders: Sequence[int], pushed_s: list[float]
 ) -> list[float]:
-    """Return when each pull can be on the link, from when each push has arrived, in s."""
+    """Return when each pull is released, from when each push has arrived, in s."""
     updated = pushed_s
     if model.update_sB > 0.0:
         updated = pushed_s.copy()
@@ -140,10 +142,9 @@ def released_s(
         now = 0.0
         for index in sorted(range(len(sizes)), key=pushed_s.__getitem__):
             now = updated[index] = max(now, pushed_s[index]) + sizes[index] * model.update_sB
-    latency = model.pull_latency_s
     if push_borders == pull_borders:
-        return [end + latency for end in updated] if latency > 0.0 else updated
-    return [max(updated[low:high]) + latency for low, high in _covers(push_borders, pull_borders)]
+        return updated
+    return [max(updated[low:high]) for low, high in _covers(push_borders, pull_borders)]
 
 
 def _covers(push_borders: Sequence[int], pull_borders: Sequence[int]) -> Iterator[tuple[int, int]]:
@@ -156,7 +157,7 @@ def _on_one_link(
     model: Tables,
     push_borders: Sequence[int],
     pull_borders: Sequence[int],
-    firsts: tuple[list[int], list[int]],
+    ready_s: Sequence[float],
     credit: float,
 ) -> list[float]:
     """Return when each pull is over where pushes and pulls share a link."""
@@ -167,23 +168,21 @@ def _on_one_link(
     for pull, (low, high) in enumerate(covers):
         for push in range(low, high):
             users[push].append(pull)
+    pushes = Queue(holds_s(push_borders, *model.push), model.latency_s[0], sizes, credit)
+    pulls = Queue(holds_s(pull_borders, *model.pull), model.latency_s[1], _sizes(pull_borders), credit)
     updated = 0.0
 
-    def released(push: int, now: float) -> Iterator[tuple[float, int]]:
+    def ended(way: int, push: int, now: float) -> None:
         nonlocal updated
-        updated = max(updated, now) + sizes[push] * model.update_sB
-        for pull in users[push]:
-            missing[pull] -= 1
-            if not missing[pull]:
-                yield updated + model.pull_latency_s, pull
+        if way == 0:
+            updated = max(updated, now) + sizes[push] * model.update_sB
+            for pull in users[push]:
+                missing[pull] -= 1
+            pulls.release((updated, pull) for pull in users[push] if not missing[pull])
 
-    coming = [(model.ready_s[first], index) for index, first in enumerate(firsts[0])]
-    return serve_both(
-        Queue(coming, holds_s(push_borders, *model.push), sizes, credit),
-        Queue([], holds_s(pull_borders, *model.pull), _sizes(pull_borders), credit),
-        firsts,
-        released,
-    )
+    pushes.release((time_s, index) for index, time_s in enumerate(ready_s))
+    run([pushes, pulls], ended)
+    return pulls.ends_s
 
 
 def phased_period_s(costs: Costs, push_cuts: Sequence[int], pull_cuts: Sequence[int]) -> float:

@@ -35,9 +35,10 @@ class Oracle:
         self.now = Fraction(0)
         self.step = self.layers  # the first iteration has its parameters
         self.busy_until = None
-        self.queued = {"up": [], "down": []}  # (eligible, message), in order of release
-        self.committed = {"up": [], "down": []}
-        self.on_link = {}  # direction -> (end, message)
+        self.queued = {"up": [], "down": []}  # messages released
+        self.ahead = {"up": [], "down": []}  # those that nothing overtakes any more
+        self.turn = {}  # direction -> [message, when it begins to hold the link, for how long yet]
+        self.when = {}
         self.updates = []
         self.updating_until = None
         self.updated, self.pulled = set(), set()
@@ -50,20 +51,31 @@ class Oracle:
         return Fraction(c.pull_startup_s) + part.bytes / Fraction(c.pull_Bps)
 
     def release(self, way, index):
-        latency = self.costs.push_latency_s if way == "up" else self.costs.pull_latency_s
-        self.queued[way].append((self.now + Fraction(latency), index))
+        self.queued[way] = sorted([*self.queued[way], index])
+        self.when[way, index] = self.now
 
     def run(self, iterations):
         while len(self.ends) < iterations:
             while self.something_happens():
                 pass
-            times = [self.busy_until, self.updating_until, *(end for end, _ in self.on_link.values())]
-            times += [eligible for way in ("up", "down") for eligible, _ in self.queued[way]]
-            self.now = min(time for time in times if time is not None and time > self.now)
+            self.advance()
         return self.ends
 
+    def advance(self):
+        active = [turn for turn in self.turn.values() if turn[1] <= self.now]
+        share = 1 if self.costs.duplex else len(active)
+        times = [time for time in (self.busy_until, self.updating_until) if time is not None]
+        times += [turn[1] for turn in self.turn.values() if turn[1] > self.now]
+        times += [self.now + turn[2] * share for turn in active]
+        for turn in active:
+            turn[2] -= (min(times) - self.now) / share
+        self.now = min(times)
+
     def something_happens(self):
-        return self.computed() or self.arrived() or self.update_over() or self.begins()
+        ways = ("up", "down")
+        if self.computed() or self.update_over() or self.begins() or any(map(self.hand_over, ways)):
+            return True
+        return any(map(self.arrived, ways)) or any(map(self.take, ways))
 
     def computed(self):
         if self.busy_until is None or self.busy_until > self.now:
@@ -78,18 +90,17 @@ class Oracle:
         if self.step == 2 * self.layers:
             self.step = 0
         elif self.step == self.layers:
-            assert not any([*self.queued.values(), *self.committed.values(), self.on_link, self.updates])
+            assert not any([*self.queued.values(), *self.ahead.values(), self.turn, self.updates])
             self.updated, self.pulled = set(), set()
             self.ends.append(self.now)
         return True
 
-    def arrived(self):
-        for way, (end, index) in list(self.on_link.items()):
-            if end <= self.now:
-                del self.on_link[way]
-                self.updates.append(index) if way == "up" else self.pulled.add(index)
-                return True
-        return False
+    def arrived(self, way):
+        if way not in self.turn or self.turn[way][1] > self.now or self.turn[way][2] > 0:
+            return False
+        index = self.turn.pop(way)[0]
+        self.updates.append(index) if way == "up" else self.pulled.add(index)
+        return True
 
     def update_over(self):
         if self.updating_until is not None and self.updating_until <= self.now:
@@ -121,39 +132,30 @@ class Oracle:
             time = c.forward_s[layer] if layer < self.layers else c.backward_s[2 * self.layers - layer - 1]
             self.busy_until = self.now + Fraction(time)
             return True
-        return any([self.commit("up"), self.commit("down")]) or self.take()
+        return False
 
     def covered(self, layer):
         parts = enumerate(self.parts["down"])
         return all(index in self.pulled for index, part in parts if part.first <= layer)
 
-    def eligible(self, way):
-        return sorted(index for eligible, index in self.queued[way] if eligible <= self.now)
-
-    def commit(self, way):
-        ahead = sum(self.parts[way][index].bytes for index in self.committed[way])
-        for index in self.eligible(way)[:1]:
-            if ahead + self.parts[way][index].bytes <= self.credit:
-                self.drop(way, index)
-                self.committed[way].append(index)
+    def hand_over(self, way):
+        handed = [*self.ahead[way], *([self.turn[way][0]] if way in self.turn else [])]
+        for index in self.queued[way][:1]:
+            if sum(self.parts[way][other].bytes for other in [*handed, index]) <= self.credit:
+                self.queued[way].remove(index)
+                self.ahead[way].append(index)
                 return True
         return False
 
-    def drop(self, way, index):
-        self.queued[way] = [entry for entry in self.queued[way] if entry[1] != index]
-
-    def take(self):
-        heads = {way: (self.committed[way] or self.eligible(way))[:1] for way in ("up", "down")}
-        ways = [way for way, head in heads.items() if head and way not in self.on_link]
-        if not self.costs.duplex:
-            ways = [] if self.on_link else ways
-            ways = sorted(ways, key=lambda way: (self.parts[way][heads[way][0]].first, way == "up"))[:1]
-        for way in ways:
-            (index,) = heads[way]
-            self.drop(way, index)
-            self.committed[way] = [other for other in self.committed[way] if other != index]
-            self.on_link[way] = (self.now + self.hold(way, index), index)
-        return bool(ways)
+    def take(self, way):
+        waiting = self.ahead[way] or self.queued[way]
+        if way in self.turn or not waiting:
+            return False
+        index = waiting.pop(0)
+        c = self.costs
+        latency = Fraction(c.push_latency_s if way == "up" else c.pull_latency_s)
+        self.turn[way] = [index, max(self.now, self.when[way, index] + latency), self.hold(way, index)]
+        return True
 
 
 dyadic = st.integers(0, 16).map(lambda n: n / 4)
@@ -223,14 +225,15 @@ def test_one_message_does_one_thing_after_the_other(case):
 
 @given(st.lists(st.tuples(dyadic, st.integers(1, 8)), min_size=1, max_size=12), st.integers(0, 100))
 def test_committing_nothing_ahead_or_everything_at_once_is_what_it_says(waiting, room):
-    eligible, hold = [float(one) for one, _ in waiting], [float(other) for _, other in waiting]
-    assert serve_ahead(eligible, hold, hold, 0) == serve(eligible, hold)
-    order = sorted(range(len(hold)), key=lambda index: (eligible[index], index))
+    released, hold = [float(one) for one, _ in waiting], [float(other) for _, other in waiting]
+    assert serve_ahead(released, hold, 0.0, hold, 0) == serve(released, hold)
+    assert serve_ahead(released, hold, 3.0, hold, 0) == serve(released, hold, 3.0)
+    order = sorted(range(len(hold)), key=lambda index: (released[index], index))
     now, ends = 0.0, {}
     for index in order:
-        now = ends[index] = max(now, eligible[index]) + hold[index]
-    assert serve_ahead(eligible, hold, hold, 1000) == [ends[index] for index in range(len(hold))]
-    assert max(serve_ahead(eligible, hold, hold, room)) == max(serve(eligible, hold)) == now
+        now = ends[index] = max(now, released[index]) + hold[index]
+    assert serve_ahead(released, hold, 0.0, hold, 1000) == [ends[index] for index in range(len(hold))]
+    assert max(serve_ahead(released, hold, 0.0, hold, room)) == max(serve(released, hold)) == now
 
 
 # --- closed forms -----------------------------------------------------------------------------------------
