@@ -113,7 +113,7 @@ def start(
         update_s=max(peer.update_s for peer in group.peers.values()),
         contributions=books.history,
         book=lambda index, time_s: books.iteration(books.history[-1], time_s),
-        repeats=lambda: fixed,
+        repeats=lambda: fixed and group.together,
     )
 
 

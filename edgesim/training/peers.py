@@ -9,6 +9,7 @@ message has no result and begins again.
 from __future__ import annotations
 
 from collections.abc import Generator
+from math import inf
 from typing import Any
 
 from simpy import AnyOf, Environment, Event
@@ -64,6 +65,8 @@ class Round:
         """Workers that the next bucket waits for."""
         self.updating: dict[str, None] = {}
         """Workers that have the sums and have not updated yet."""
+        self.first_s = inf
+        """When the first of them had, in s; inf: not yet."""
         self.summed: Event = env.event()
         """Fires when all buckets have been added up."""
         self.closed: Event = env.event()
@@ -153,6 +156,8 @@ class Group:
         """The iteration that was opened last."""
         self.before: Round | None = None
         """The last iteration whose sums were there."""
+        self.together = False
+        """True: all ended the last iteration in one instant, so that nobody was ahead by then."""
         self.done: Event = sim.env.event()
         """Fires when the last iteration has ended."""
         self._running: Collective | None = None
@@ -231,6 +236,7 @@ class Group:
         if name not in current.updating:
             return
         del current.updating[name]
+        current.first_s = min(current.first_s, self.sim.now)
         if not current.updating:
             self._close(current)
         self.tell()
@@ -240,6 +246,7 @@ class Group:
         alive = [name for name in self.peers if name not in self.gone]
         if not alive:
             raise SimulationError(self._all_gone())
+        self.together = current.first_s == self.sim.now
         self.books.subject = alive[0]
         self.books.iteration(tuple(current.members), self.sim.now)
         self.mark(alive[0], "iteration", str(current.index))

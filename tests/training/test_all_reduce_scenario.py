@@ -161,3 +161,19 @@ def test_the_settings_of_the_page_are_those_of_the_scenario():
 
     named = re.findall(r"^\| `([a-z_]+)` \|", PAGE.read_text("utf-8"), re.MULTILINE)
     assert named == [name for name in AllReduce.model_fields if name != "method"]
+
+
+def test_a_run_that_has_become_steady_is_written_to_its_end_as_if_simulated(train):
+    later = "[{at: 1000 h, link: w-1.up, change: {bandwidth: 1 Mbit/s}}]"
+    cut, whole = train(RING, iterations=40), train(RING, iterations=40, events=later)
+    assert cut.summary["repeated"]["iterations"] > 30
+    assert whole.summary["repeated"]["iterations"] == 0
+    for table in ("spans", "transfers", "marks"):
+        assert getattr(cut.tables, table).num_rows == getattr(whole.tables, table).num_rows
+    assert cut.summary["simulated_s"] == pytest.approx(whole.summary["simulated_s"], rel=1e-9)
+
+
+def test_where_a_worker_is_ahead_at_the_end_of_iterations_all_are_simulated(train):
+    """Its first layers would be written for an iteration that never comes."""
+    slowed = "[{at: 0 s, device: w-3, slow: {to: 0.5}}]"
+    assert train(RING, iterations=12, events=slowed).summary["repeated"]["iterations"] == 0
