@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 import edgesim
+from edgesim.engine import Simulation
 from edgesim.experiment import simulate as simulating
 from edgesim.experiment import steady, training
 from edgesim.planning.schedules import SCHEDULES
 from edgesim.report import storage
+from edgesim.scenario import build
 from edgesim.training.parameter_server import TrainingRun
 
 TINY = Path(__file__).parent / "data" / "tiny.yaml"
@@ -160,6 +162,7 @@ AFTERWARDS: dict[str, dict[str, Any]] = {
     "a crash for good": {
         "events": [{"at": "0.5 s", "device": "fast", "crash": {}}],
         "training.on_crash": "drop",
+        "training.schedule": "sequential",
     },
     "another bandwidth": {
         "events": [{"at": "0.5 s", "link": "fast.up", "change": {"bandwidth": "3 Mbit/s"}}]
@@ -241,14 +244,8 @@ def test_a_comparison_asks_for_every_event_too() -> None:
 def test_quiet_is_after_the_last_change() -> None:
     def of(**overrides: Any) -> float:
         scenario = edgesim.load(TINY)
-        run = simulating._Run(
-            edgesim.scenario.ensure(edgesim.scenario.overrides(scenario, overrides)),
-            edgesim.workload_file.load(TINY.parent / "two-layers.json"),
-            None,
-            False,
-            lambda stage, fraction=None: None,
-        )
-        return steady.quiet_s(run.sim)
+        stated = edgesim.scenario.ensure(edgesim.scenario.overrides(scenario, overrides))
+        return steady.quiet_s(Simulation(build.cluster(stated), events=build.events(stated)))
 
     assert of() == 0.0
     slow = {"at": "0.5 s", "device": "fast", "slow": {"to": 0.5, "for": "1 s"}}

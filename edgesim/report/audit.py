@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgesim.report.facts import RunFacts
 from edgesim.report.metrics import busy_from_spans, spans_by_device
+from edgesim.report.repeating import blocks
 from edgesim.report.tables import Tables
 
 
@@ -20,14 +21,19 @@ def contradictions(tables: Tables, facts: RunFacts) -> list[str]:
 def _bytes(tables: Tables) -> list[str]:
     import numpy as np
 
-    columns = (f"{name}bytes" for name in ("", "sent_", "received_", "lost_"))
-    size, sent, received, lost = (tables.transfers.column(name).to_numpy() for name in columns)
-    slack = 1e-6 * np.maximum(size, 1.0)
-    wrong = np.flatnonzero((np.abs(sent - received - lost) > slack) | (sent > size + slack))
-    return [
-        f"message {row}: {sent[row]} B of {size[row]} B sent, {received[row]} B received, {lost[row]} B lost"
-        for row in wrong.tolist()
-    ]
+    found, before = list[str](), 0
+    columns = [f"{name}bytes" for name in ("", "sent_", "received_", "lost_")]
+    for block in blocks(tables.transfers.select(columns)):
+        size, sent, received, lost = (column.to_numpy() for column in block.columns)
+        slack = 1e-6 * np.maximum(size, 1.0)
+        wrong = np.flatnonzero((np.abs(sent - received - lost) > slack) | (sent > size + slack))
+        found += [
+            f"message {before + row}: {sent[row]} B of {size[row]} B sent, {received[row]} B received, "
+            f"{lost[row]} B lost"
+            for row in wrong.tolist()
+        ]
+        before += block.num_rows
+    return found
 
 
 def _links(facts: RunFacts) -> list[str]:

@@ -10,6 +10,7 @@ import math
 import platform
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any
 
 from edgesim.cluster import Cluster, Device
@@ -88,19 +89,20 @@ def _segments(facts: RunFacts) -> dict[str, dict[str, list[int]]]:
 def traffic(tables: Tables) -> dict[str, float]:
     """Return the number of all messages that ended and their bytes: sent = received + lost."""
     return {"messages": tables.transfers.num_rows} | {
-        f"bytes_{what}": _total(tables.transfers.column(f"{what}_bytes").to_numpy())
+        f"bytes_{what}": _total(tables.transfers.column(f"{what}_bytes"))
         for what in ("sent", "received", "lost")
     }
 
 
 def _total(sizes: Any) -> float:
-    """Return the sum of an array as if added up without rounding; whole numbers add up so by themselves."""
+    """Return the sum of a column as if added up without rounding: that of whole numbers below 2^53 is so."""
     import numpy as np
 
-    total = float(sizes.sum())
-    if total < EXACT and np.array_equal(sizes, np.rint(sizes)):
+    parts = [chunk.to_numpy() for chunk in sizes.chunks]
+    total = math.fsum(float(part.sum()) for part in parts)
+    if total < EXACT and all(np.array_equal(part, np.rint(part)) for part in parts):
         return total
-    return math.fsum(sizes.tolist())
+    return math.fsum(chain.from_iterable(part.tolist() for part in parts))
 
 
 def overlap(tables: Tables, server: str | None) -> float | None:
