@@ -19,7 +19,7 @@ import analytic
 
 from edgesim.cluster import Cluster, Device, Hop, Link
 from edgesim.engine import Simulation
-from edgesim.planning.segmentation import SCHEDULES
+from edgesim.planning.schedules import PHASED
 from edgesim.training.parameter_server import Config, start
 from edgesim.workload import Layer, ProfileTimer, Workload
 from edgesim.workload_file import load
@@ -91,7 +91,7 @@ def measure(workload: Workload, kind: str, bandwidth_Mbps: float, schedule: str)
     cluster = network(kind, bandwidth_Mbps * 1e6 / 8)
     sim = Simulation(cluster)
     workers = tuple(name for name in cluster.devices if name != "server")
-    config = Config(server="server", workers=workers, schedule=schedule, iterations=3)
+    config = Config(servers=("server",), workers=workers, schedule=schedule, iterations=3)
     run = start(sim, workload, ProfileTimer(workload), config)
     sim.run(stop=run.done)
     iteration_s = sim.now / 3
@@ -110,7 +110,7 @@ def measure(workload: Workload, kind: str, bandwidth_Mbps: float, schedule: str)
 
 def compare(name: str, workload: Workload, kind: str, bandwidth_Mbps: float) -> list[dict[str, Any]]:
     """Return a row for each schedule, each with its ratio to the best rival."""
-    rows = [measure(workload, kind, bandwidth_Mbps, schedule) for schedule in SCHEDULES]
+    rows = [measure(workload, kind, bandwidth_Mbps, schedule) for schedule in PHASED]
     best = min(row["iteration_s"] for row in rows if row["schedule"] != "dynacomm")
     return [{"model": name, **row, "to_rival": row["iteration_s"] / best} for row in rows]
 
@@ -137,11 +137,11 @@ def main() -> None:
 
 def report(rows: list[dict[str, Any]]) -> None:
     """Print a line for each model, network and bandwidth, and the two verdicts."""
-    for at in range(0, len(rows), len(SCHEDULES)):
-        group = rows[at : at + len(SCHEDULES)]
+    for at in range(0, len(rows), len(PHASED)):
+        group = rows[at : at + len(PHASED)]
         times = ", ".join(f"{row['schedule']} {row['iteration_s']:.4g}" for row in group)
         where = f"{group[0]['model']}, {group[0]['network']}, {group[0]['bandwidth_Mbps']} Mbit/s"
-        print(f"{where}: {times} s; dynacomm {group[0]['to_rival']:.4f} of the best rival")
+        print(f"{where}: {times} s; dynacomm {group[-1]['to_rival']:.4f} of the best rival")
     own = [row for row in rows if row["schedule"] == "dynacomm"]
     free = [row for row in rows if row["network"] != "uplink"]
     print(f"dynacomm over the best rival, worst: {max(row['to_rival'] for row in own):.6f}")

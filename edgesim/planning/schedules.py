@@ -75,6 +75,10 @@ SCHEDULES: dict[str, Schedule] = {
     ),
 }
 """Every schedule of edgesim by name: those with a barrier, then those without."""
+PHASED = tuple(name for name, schedule in SCHEDULES.items() if isinstance(schedule, Phased))
+"""Names of those with a barrier."""
+QUEUED = tuple(name for name, schedule in SCHEDULES.items() if isinstance(schedule, Queued))
+"""Names of those without."""
 
 
 def pick(name: str) -> Schedule:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from edgesim.plan import Segmentation
-from edgesim.planning import dp, rivals, threshold
+from edgesim.planning import dp
 from edgesim.planning.cost import Phase, PlanningError, makespan_s, phase
 from edgesim.planning.schedules import Phased, pick
 
@@ -72,11 +72,3 @@ def _planned(times: Phase, method: str) -> Segmentation:
 
 ORACLES: dict[str, Phased] = {"dynacomm-dp": Phased(dp.best_cuts)}
 """Slow strategies for checks and benchmarks, known to `plan` too but no schedule to train with."""
-
-SCHEDULES: dict[str, rivals.Strategy] = {
-    "dynacomm": threshold.best_cuts,
-    "sequential": rivals.sequential,
-    "layer-by-layer": rivals.layer_by_layer,
-    "ibatch": rivals.ibatch,
-}
-"""The first four; superseded by `schedules.SCHEDULES`, which has all."""

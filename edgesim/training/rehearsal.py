@@ -15,7 +15,7 @@ from math import inf
 from edgesim.cluster import Cluster, Device
 from edgesim.engine import Simulation
 from edgesim.plan import QueuePlan, Segmentation
-from edgesim.planning.schedules import SCHEDULES, Phased
+from edgesim.planning.schedules import PHASED
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.timeline import Timeline
 from edgesim.timeseries import Series, constant
@@ -148,8 +148,7 @@ def _cuts(plans: Plans) -> Cuts:
 
 def _candidates(scene: Stage, method: str) -> Iterator[Plans]:
     together = shared(scene.cluster, scene.alone)
-    phased = [name for name, schedule in SCHEDULES.items() if isinstance(schedule, Phased)]
-    for name in (method, *(name for name in phased if name != method)):
+    for name in (method, *(name for name in PHASED if name != method)):
         yield {worker: one.planned(name) for worker, one in together.items()}
     yield {worker: one.planned(method) for worker, one in scene.alone.items()}
 

@@ -13,11 +13,9 @@ from hypothesis import strategies as st
 
 from edgesim.errors import EdgesimError
 from edgesim.planning.cost import exposed_s, makespan_s, phase
-from edgesim.planning.schedules import SCHEDULES, Phased
+from edgesim.planning.schedules import PHASED
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.planning.threshold import best_cuts, certificate, certifies, frontier
-
-PHASED = [name for name, schedule in SCHEDULES.items() if isinstance(schedule, Phased)]
 
 GOLDEN = [
     # pull, forward, start-up, sequential, layer-by-layer, optimum, cuts

@@ -9,14 +9,15 @@ from hypothesis import strategies as st
 from edgesim.cluster import Cluster, Device
 from edgesim.engine import Simulation
 from edgesim.errors import EdgesimError, OutOfMemory
-from edgesim.planning.segmentation import SCHEDULES, plan
+from edgesim.planning.schedules import PHASED
+from edgesim.planning.segmentation import plan
 from edgesim.timeseries import constant
 from edgesim.training import METHODS
 from edgesim.training.parameter_server import Config, memory_bytes, update_s
 from edgesim.workload import ProfileTimer
 
 MB = 1_000_000
-RIVALS = [name for name in SCHEDULES if name != "dynacomm"]
+RIVALS = [name for name in PHASED if name != "dynacomm"]
 GOLDEN = [
     # pull (MB at 1 MB/s), forward, start-up, and the makespan of each schedule, the same in both phases
     ([4, 1, 3, 2], [2, 5, 1, 3], 1, {"sequential": 22, "layer-by-layer": 17, "dynacomm": 17}),
@@ -38,7 +39,7 @@ def undisturbed(draw):
 
 
 @settings(max_examples=40)
-@given(undisturbed(), st.sampled_from(list(SCHEDULES)))
+@given(undisturbed(), st.sampled_from(PHASED))
 def test_the_simulated_iteration_is_the_predicted_one_without_contention(kit, case, schedule):
     forward, backward, sizes, optimizer_s, workers, links = case
     workload = kit.workload(forward, backward, sizes, optimizer_s)
