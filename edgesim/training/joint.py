@@ -25,7 +25,7 @@ from edgesim.planning.robust import FACTORS
 from edgesim.timeline import Tag
 from edgesim.training.config import Config
 from edgesim.training.crew import hire
-from edgesim.training.expectation import Outlooks, Plans, joint_channel
+from edgesim.training.expectation import Outlooks, Plans, joint_channel, link_capacity_Bps
 from edgesim.training.rehearsal import OutlookTimer, Stage, choose
 from edgesim.training.scheduler import codec_s, with_codec
 from edgesim.training.watching import Watcher
@@ -193,21 +193,29 @@ def corrected(scene: Stage, plans: Plans, seen: Seen) -> Stage | None:
     """Return the belief that explains what was measured with some plans, or None if none was found.
 
     Devices are as measured. A link that several workers use carries as much more or less as they all got
-    together; a worker's own link is as fast as what came over it where that is more than was thought
-    possible, or less than its share of the change. The rehearsal of the same plans checks it, and what it
-    leaves unexplained is corrected again.
+    together; a worker's own link is faster by what came over it beyond that change, and no faster than what
+    came where it fell behind. The rehearsal of the same plans checks it, and what it leaves unexplained is
+    corrected again. If that leads nowhere all links are tried as faster or slower alike.
     """
     alone = {
         name: replace(one, forward_s=seen[name].forward_s, backward_s=seen[name].backward_s)
         for name, one in scene.alone.items()
     }
     scene = replace(scene, alone=alone)
-    for _ in range(CORRECTIONS):
-        belief = expected(scene, plans)
-        if _still(pace(belief, seen)):
-            return scene
-        scene = on_cluster(scene, _relinked(scene, belief, seen))
-    return scene if _still(pace(expected(scene, plans), seen)) else None
+    for relinked in (_relinked, _uniform):
+        trial = scene
+        for _ in range(CORRECTIONS):
+            belief = expected(trial, plans)
+            if _still(pace(belief, seen)):
+                return trial
+            trial = on_cluster(trial, relinked(trial, belief, seen))
+    return None
+
+
+def _uniform(scene: Stage, belief: Seen, seen: Seen) -> Cluster:
+    """Return the cluster with all links faster by as much as all messages together were."""
+    was, now = _rates(belief, scene.alone), _rates(seen, scene.alone)
+    return _scaled(scene.cluster, _over(sum(now.values()), sum(was.values())))
 
 
 def _relinked(scene: Stage, belief: Seen, seen: Seen) -> Cluster:
@@ -225,12 +233,11 @@ def _relinked(scene: Stage, belief: Seen, seen: Seen) -> Cluster:
     }
     links = dict(scene.cluster.links)
     for link, some in users.items():
-        rate = links[link].bandwidth_Bps
-        if link in shared:
-            rate *= factors[link]
-        else:
-            rate = max((_own(rate, key, users, factors, was, now) for key in some), default=rate)
-        links[link] = replace(links[link], bandwidth_Bps=rate)
+        factor = factors.get(link, 0.0)
+        if link not in shared:
+            rate = link_capacity_Bps(scene.cluster, link)
+            factor = max(_own(rate, key, users, factors, was, now) for key in some)
+        links[link] = replace(links[link], bandwidth_Bps=links[link].bandwidth_Bps * factor)
     return replace(scene.cluster, links=links)
 
 
@@ -242,11 +249,13 @@ def _own(
     was: Mapping[tuple[str, str], float],
     now: Mapping[tuple[str, str], float],
 ) -> float:
-    """Return the rate of a link that one worker uses alone, in B/s."""
-    change = min((factors[link] for link in factors if key in users[link]), default=1.0)
-    if now[key] > rate or now[key] * (1.0 + AGREE) < was[key] * change:
-        return now[key]
-    return rate
+    """Return how much faster than `rate` B/s a link is that one worker uses alone."""
+    due = was[key] * min((factors[link] for link in factors if key in users[link]), default=1.0)
+    if now[key] > due * (1.0 + AGREE):
+        return max(_over(now[key], due), now[key] / rate)
+    if now[key] * (1.0 + AGREE) < due or now[key] > rate:
+        return now[key] / rate
+    return 1.0
 
 
 def _rates(seen: Seen, alone: Outlooks) -> dict[tuple[str, str], float]:
