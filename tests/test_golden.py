@@ -62,7 +62,7 @@ def _figures(result: edgesim.Result | None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", (*NAMES, *PAPERS))
+@pytest.mark.parametrize("name", [*NAMES, *PAPERS])
 def test_the_scenario_gives_its_golden_result(name: str) -> None:
     golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
     found = figures(name)
