@@ -26,6 +26,9 @@ def test_a_benchmark_gives_rows(script: str) -> None:
     assert all(isinstance(row, dict) for row in rows)
     if script == "star.py":
         assert {"workers", "in_step", "activities", "wall_s", "activities_per_s"} <= rows[0].keys()
+    if script == "comparison.py":
+        assert all(row["simulated"] == 3 for row in rows[:-1])
+        assert rows[-1]["schedule"] == "all"
     if script == "dynacomm.py":
         alone = [row for row in rows if row["network"] != "uplink"]
         assert max(abs(row["prediction_error"]) for row in alone) < 1e-3

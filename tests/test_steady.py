@@ -253,3 +253,21 @@ def test_quiet_is_after_the_last_change() -> None:
     assert of(**UNSTEADY["random failures"]) == math.inf
     assert of(**UNSTEADY["a trace that repeats"]) == math.inf
     assert of(**AFTERWARDS["a trace that ends"]) == 1.0
+
+
+def test_what_is_learnt_is_the_same_to_the_last_bit() -> None:
+    scenario = edgesim.Scenario(
+        name="learning",
+        seed=3,
+        workload={"profile": str(CONTENTION.parent / "profiles" / "lenet.json")},
+        devices=[{"name": "server", "preset": "workstation"}, {"name": "pi", "count": 2, "speed": 0.1}],
+        network={"topology": "star", "bandwidth": "20 Mbit/s"},
+        training={"method": "parameter-server", "server": "server"},
+        learn={"data": "digits", "learning_rate": 0.1, "evaluate_every": 2},
+        stop={"iterations": 7},
+    )
+    short, whole = both(scenario)
+    assert short.summary["repeated"]["iterations"] == 4
+    learnt = ["iteration", "gradients", "loss", "accuracy"]
+    pd.testing.assert_frame_equal(short.updates[learnt], whole.updates[learnt], check_exact=True)
+    assert len(short.updates) == 7
