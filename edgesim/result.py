@@ -335,9 +335,10 @@ class Comparison:
         Raises `EdgesimError` if none did.
         """
         from edgesim.report import learning_figure
+        from edgesim.report.ranking import settings
 
-        named = [(label(run.axes), run.known) for run in self.runs if run.known is not None]
-        found = learning_figure.lessons([(name, one.tables, one.summary) for name, one in named])
+        entries = [entry for setting in settings(self.alternatives) for entry in setting.entries]
+        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in entries)
         if not found:
             raise EdgesimError(
                 "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
@@ -375,7 +376,9 @@ class Comparison:
         names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
         said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
         wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
-        return f"<div><p>{said}</p>{self.table[wanted].to_html(index=False)}{_html_picture(self.plot)}</div>"
+        learnt = _html_picture(self.plot_learning) if self.learnt else ""
+        table = self.table[wanted].to_html(index=False)
+        return f"<div><p>{said}</p>{table}{_html_picture(self.plot)}{learnt}</div>"
 
 
 def _loader(result: Result | None) -> Callable[[], Tables] | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import edgesim
-from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS
+from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS, UPDATE_COLUMNS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -119,6 +119,20 @@ def test_the_page_on_a_schedule_of_ones_own_works(
     own.installed.cache_clear()
 
 
+def test_the_page_on_learning_works(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = ROOT / "docs" / "learning.md"
+    (stated,), (example,) = blocks(page, "yaml"), blocks(page, "python")
+    (clone / "learning.yaml").write_text(stated)
+    values: dict[str, object] = {}
+    exec(compile(example, page.name, "exec"), values)
+    assert 0.0 < float(capsys.readouterr().out) < 1.0
+    result = values["result"]
+    assert isinstance(result, edgesim.Result)
+    explained = set(re.findall(r"`\.?([A-Za-z0-9_.]+)`", (ROOT / "docs" / "results.md").read_text("utf-8")))
+    said = {name.removeprefix("learning.") for name in explained}
+    assert set(result.summary["learning"]) - said - {"staleness"} == set()
+
+
 def test_the_reference_is_that_of_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
@@ -135,7 +149,7 @@ def test_every_figure_and_column_is_explained() -> None:
     keys -= {"devices", "links", "bounds", "iteration_s", "reasons"}
     words = set(re.findall(r"[A-Za-z0-9_]+", " ".join(re.findall(r"`([^`]*)`", page))))
     assert keys - words == set()
-    assert {*SPAN_COLUMNS, *TRANSFER_COLUMNS, *MARK_COLUMNS} - words == set()
+    assert {*SPAN_COLUMNS, *TRANSFER_COLUMNS, *MARK_COLUMNS, *UPDATE_COLUMNS} - words == set()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,16 +44,16 @@ class Lesson:
 
     name: str
     """Tells it from the others; empty where there are none."""
-    tables: Tables
-    """Its rows."""
+    seen: Curves
+    """What it learnt over time."""
     target: float | None = None
     """Accuracy that was asked for, 0 to 1."""
 
 
-def lessons(runs: Sequence[tuple[str, Tables | None, Mapping[str, Any]]]) -> list[Lesson]:
-    """Return which of some runs, given as name, rows and summary, learnt anything."""
+def lessons(runs: Iterable[tuple[str, Tables | None, Mapping[str, Any]]]) -> list[Lesson]:
+    """Return what some runs learnt, given as name, rows and summary, those that did; of the rows, no more."""
     return [
-        Lesson(name=name, tables=tables, target=(summary.get("learning") or {}).get("target_accuracy"))
+        Lesson(name=name, seen=curves(tables), target=(summary.get("learning") or {}).get("target_accuracy"))
         for name, tables, summary in runs
         if tables is not None and learnt(tables)
     ]
@@ -85,7 +85,7 @@ def learning_figure(
         picture.add_axes((LEFT / width, low / height, (width - LEFT - RIGHT) / width, tall / height))
         for low in (BOTTOM + tall + GAP, BOTTOM)
     )
-    seen = [curves(run.tables) for run in runs]
+    seen = [run.seen for run in runs]
     handles = []
     for index, (run, one) in enumerate(zip(runs, seen, strict=True)):
         look = {"color": COLOURS[index % len(COLOURS)], "ls": STYLES[index // len(COLOURS) % len(STYLES)]}

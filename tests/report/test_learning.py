@@ -31,7 +31,7 @@ def lesson(count=20, name="", target=None, period_s=1.5):
         ((i + 1) * period_s, 2, 0, 2.0 - i / max(count - 1, 1), 0.99 * (i + 1) / count if i % 2 else NAN)
         for i in range(count)
     ]
-    return Lesson(name=name, tables=tables(*rows), target=target)
+    return Lesson(name=name, seen=curves(tables(*rows)), target=target)
 
 
 FACTS = LearningFacts(
@@ -153,22 +153,22 @@ def test_many_updates_are_drawn_pale_with_their_running_mean():
 
 def test_a_run_that_diverged_is_marked_where_it_did():
     rows = tables((1.0, 2, 0, 2.5, 0.1), (2.0, 2, 0, 3.0, 0.1), (3.0, 2, 0, math.inf, 0.1))
-    figure = learning_figure([Lesson(name="", tables=rows)])
+    figure = learning_figure([Lesson(name="", seen=curves(rows))])
     crosses = [line for line in figure.axes[1].lines if line.get_marker() == "x"]
     assert [line.get_xydata().tolist() for line in crosses] == [[[2.0, 3.0]]]
     assert [text.get_text() for text in figure.axes[1].texts] == ["diverged"]
     nothing = tables((1.0, 2, 0, math.inf, 0.1))
-    assert learning_figure([Lesson(name="", tables=nothing)]).axes
+    assert learning_figure([Lesson(name="", seen=curves(nothing))]).axes
 
 
 def test_losses_that_span_much_have_a_logarithmic_axis():
     wide = tables(*((float(i), 1, 0, 10.0**-i, NAN) for i in range(1, 5)))
-    assert learning_figure([Lesson(name="", tables=wide)]).axes[1].get_yscale() == "log"
+    assert learning_figure([Lesson(name="", seen=curves(wide))]).axes[1].get_yscale() == "log"
     assert learning_figure([lesson()]).axes[1].get_yscale() == "linear"
 
 
 def test_only_runs_that_learnt_are_lessons():
-    some = lesson().tables
+    some = tables((1.0, 1, 0, 2.0, 0.5))
     stated = {"learning": {"target_accuracy": 0.9}}
     found = lessons([("a", some, stated), ("b", None, {}), ("c", tables(), {}), ("d", some, {})])
     assert [(one.name, one.target) for one in found] == [("a", 0.9), ("d", None)]
