@@ -25,16 +25,13 @@ from edgesim.training.config import Config
 from edgesim.training.correction import Pace, Seen, corrected, expected, for_range, pace, still
 from edgesim.training.expectation import Plans
 from edgesim.training.rehearsal import Stage, choose
-from edgesim.training.scheduler import codec_s, with_codec
-from edgesim.workload import device_time_s
+from edgesim.training.scheduler import codec_s, pace_of, with_codec
 
 CANDIDATES = 12
 """Iterations rehearsed to choose plans: every schedule with a barrier, own rates, refinements, the kept."""
 PASS_S, MESSAGE_S = 10e-6, 75e-6
 """Time to rehearse one layer's pass and one message on the profiled host, in s: measured with 16 workers of
 ResNet-152 behind one server link: 4,992 passes took 0.42 s with as many messages, 0.045 s with 32."""
-HOST_FLOPS = 1e9
-"""Operations a second that these times stand for where only a datasheet is known."""
 Both = tuple[Segmentation, Segmentation]
 
 
@@ -120,8 +117,7 @@ class JointScheduler:
         device = self.sim.device(self._config.servers[0])
         messages = sum(len(one.cuts) for plans in self._plans.values() for one in plans)
         passes = 2 * len(self._scene.placement.sizes) * len(self._plans)
-        host_s = PASS_S * passes + MESSAGE_S * messages
-        work_s = device_time_s(device.spec, host_s, host_s * HOST_FLOPS, 0.0)
+        work_s = pace_of(device.spec) * (PASS_S * passes + MESSAGE_S * messages)
         for _ in range(rehearsals):  # one by one: an update waits for one of them at most
             task = device.compute(work_s, Tag("plan", "", self._index))
             yield task
