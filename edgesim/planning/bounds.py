@@ -119,14 +119,14 @@ def pipelined_s(costs: Costs) -> float:
 
     As `duplex_s`, with the way that layers 1..l go in both directions bounded by `round_trip_s`: the largest
     of F(l..L) + B(l..L) + round trip of layers 1..l, and both latencies. On a half-duplex link every byte
-    goes there and back with at least one start-up each. O(L) where both directions are alike, else
-    O(L `STEPS`) at worst.
+    goes there and back with at least one start-up each; other pushes can hide the latency of a pull there.
+    O(L) where both directions are alike, else O(L `STEPS`) at worst.
     """
     push_s = accumulate(size * costs.push_ratio / costs.push_Bps for size in costs.sizes)
     pull_s = accumulate(size / costs.pull_Bps for size in costs.sizes)
     computing = sum(costs.forward_s) + sum(costs.backward_s)
     startups = (costs.push_startup_s, costs.pull_startup_s)
-    latency_s = costs.push_latency_s + costs.pull_latency_s
+    latency_s = costs.push_latency_s + (costs.pull_latency_s if costs.duplex else 0.0)
     best = computing
     for push, pull, ahead, back in zip(push_s, pull_s, costs.forward_s, costs.backward_s, strict=True):
         if push > 0.0:

@@ -9,9 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesim.planning.cost import PlanningError
-from edgesim.planning.forecast import Supply, plan_backward, plan_forward
+from edgesim.planning.forecast import plan_backward, plan_forward
 from edgesim.planning.segmentation import plan
 from edgesim.planning.segmentation import plan_backward as plan_backward_plain
+from edgesim.planning.supply import Supply
 from edgesim.timeseries import Series, constant
 
 

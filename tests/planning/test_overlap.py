@@ -15,6 +15,7 @@ from edgesim.plan import messages
 from edgesim.planning import bounds, overlap, threshold
 from edgesim.planning.cost import Costs, PlanningError, phase
 from edgesim.planning.overlap_model import period_s, phased_period_s
+from edgesim.planning.overlap_seeds import MOST_MESSAGES
 from edgesim.planning.queues import serve, serve_ahead
 
 PROFILES = Path(__file__).parents[2] / "scenarios" / "profiles"
@@ -395,7 +396,7 @@ def test_other_bandwidths_come_within_two_percent_too(gbps):
 def test_without_start_ups_the_number_of_messages_is_bounded():
     costs = table("vgg-19", 1, startup_s=0.0)
     found = overlap.search(costs)
-    assert max(len(found.push_borders), len(found.pull_borders)) <= overlap.MOST_MESSAGES
+    assert max(len(found.push_borders), len(found.pull_borders)) <= MOST_MESSAGES
     assert found.period_s <= duplex_bound(costs) * 1.002
 
 
@@ -410,7 +411,7 @@ def test_the_search_is_deterministic_and_its_work_is_bounded(monkeypatch):
 
     monkeypatch.setattr(overlap, "period_of", counted)
     assert overlap.search(costs) == overlap.search(costs)
-    assert sum(work) <= 2 * (overlap.WORK + 8 * overlap.MOST_MESSAGES)
+    assert sum(work) <= 2 * (overlap.WORK + overlap.SHAKING + 8 * MOST_MESSAGES)
 
 
 def test_layers_without_bytes_are_computed_and_not_sent():
