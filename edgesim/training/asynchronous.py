@@ -14,9 +14,10 @@ from simpy import Event
 
 from edgesim.engine import Simulation
 from edgesim.training.books import Books
+from edgesim.training.config import Config
 from edgesim.training.hosts import Host, Process
 from edgesim.training.rounds import Round
-from edgesim.training.server import Member, Server
+from edgesim.training.server import Known, Server
 
 
 class AsynchronousServer(Server):
@@ -27,14 +28,11 @@ class AsynchronousServer(Server):
         sim: Simulation,
         hosts: Sequence[Host],
         books: Books,
-        *,
+        config: Config,
         layers: int,
-        iterations: int | None,
-        on_crash: str,
-        staleness: float = inf,
     ) -> None:
-        super().__init__(sim, hosts, books, layers=layers, iterations=iterations, on_crash=on_crash)
-        self.staleness = staleness
+        super().__init__(sim, hosts, books, config, layers)
+        self.staleness = config.staleness if config.synchronization == "ssp" else inf
         """Most iterations by which a worker may be ahead of the slowest; inf: as many as it likes."""
         self.clocks: dict[str, int] = {}
         """Iterations that each worker has finished."""
@@ -49,7 +47,7 @@ class AsynchronousServer(Server):
             self.sim.process(self._attend(worker), name=f"{self.name} for {worker.name}")
         yield self.sim.env.timeout(0.0)
 
-    def _attend(self, worker: Member) -> Process:
+    def _attend(self, worker: Known) -> Process:
         """Open one iteration of a worker after the other, and apply its gradients."""
         name = worker.name
         while name not in self.gone and self.enough_left():

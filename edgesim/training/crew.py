@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import inf
 
 from edgesim.engine import Simulation
 from edgesim.plan import QueuePlan
@@ -45,19 +44,12 @@ def hire(
     ]
     books = Books(sim, hosts[0].name, config.workers, learner)
     if isinstance(plans, QueuePlan):
-        return _queued(sim, hosts, books, placement, timer, config, plans, needs)
-    server = _server(sim, hosts, books, config, len(placement.sizes))
+        return _queued(sim, QueueServer(sim, hosts, books, config, placement, plans), timer, plans, needs)
+    kind = Server if config.synchronization == "bsp" else AsynchronousServer
+    server = kind(sim, hosts, books, config, len(placement.sizes))
     workers = [
         Worker(
-            sim,
-            server,
-            name,
-            timer,
-            placement,
-            plans[name],
-            config,
-            memory_bytes=needs.get(name, 0.0),
-            watcher=watcher,
+            sim, server, name, timer, config, needs.get(name, 0.0), placement, plans[name], watcher=watcher
         )
         for name in config.workers
     ]
@@ -66,50 +58,19 @@ def hire(
     return server
 
 
-def _server(sim: Simulation, hosts: Sequence[Host], books: Books, config: Config, layers: int) -> Server:
-    if config.synchronization == "bsp":
-        return Server(
-            sim, hosts, books, layers=layers, iterations=config.iterations, on_crash=config.on_crash
-        )
-    return AsynchronousServer(
-        sim,
-        hosts,
-        books,
-        layers=layers,
-        iterations=config.iterations,
-        on_crash=config.on_crash,
-        staleness=config.staleness if config.synchronization == "ssp" else inf,
-    )
-
-
 def _queued(
     sim: Simulation,
-    hosts: Sequence[Host],
-    books: Books,
-    placement: Placement,
+    server: QueueServer,
     timer: LayerTimer,
-    config: Config,
     plan: QueuePlan,
     needs: Mapping[str, float],
 ) -> Server:
-    server = QueueServer(
-        sim,
-        hosts,
-        books,
-        placement,
-        plan,
-        layers=len(placement.sizes),
-        iterations=config.iterations,
-        on_crash=config.on_crash,
-    )
-    workers = [
-        QueueWorker(sim, server, name, timer, config, memory_bytes=needs.get(name, 0.0))
-        for name in config.workers
-    ]
+    config = server.config
+    workers = [QueueWorker(sim, server, name, timer, config, needs.get(name, 0.0)) for name in config.workers]
     for name in config.workers:
-        for host in hosts:
-            sim.network.stream(host.name, name).credit_bytes = plan.credit_bytes
-            sim.network.stream(name, host.name).credit_bytes = plan.credit_bytes
+        for host in config.servers:
+            sim.network.stream(host, name).credit_bytes = plan.credit_bytes
+            sim.network.stream(name, host).credit_bytes = plan.credit_bytes
     server.workers.extend(workers)
     server.queue_workers.extend(workers)
     _launch(sim, server, workers)

@@ -15,6 +15,7 @@ from edgesim.engine import Simulation
 from edgesim.plan import Message, QueuePlan, messages
 from edgesim.timeline import Tag
 from edgesim.training.books import Books
+from edgesim.training.config import Config
 from edgesim.training.hosts import Host, Process
 from edgesim.training.parts import Part, Placement
 from edgesim.training.rounds import pass_tags
@@ -32,14 +33,11 @@ class QueueServer(Server):
         sim: Simulation,
         hosts: Sequence[Host],
         books: Books,
+        config: Config,
         placement: Placement,
         plan: QueuePlan,
-        *,
-        layers: int,
-        iterations: int | None,
-        on_crash: str,
     ) -> None:
-        super().__init__(sim, hosts, books, layers=layers, iterations=iterations, on_crash=on_crash)
+        super().__init__(sim, hosts, books, config, len(placement.sizes))
         self.queue_workers: list[QueueWorker] = []
         """Every worker, in declared order; filled before the run."""
         pushed = messages(plan.push_borders, placement.sizes)

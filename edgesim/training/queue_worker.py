@@ -15,16 +15,16 @@ from edgesim.engine import Simulation
 from edgesim.timeline import Tag
 from edgesim.training.config import Config
 from edgesim.training.hosts import Process
+from edgesim.training.member import Member
 from edgesim.training.parts import Part
 from edgesim.training.queue_server import QueueServer
-from edgesim.training.worker import MEMORY
 from edgesim.workload import LayerTimer
 
 NOTHING, UNDERWAY, THERE, LOST = range(4)
 """What has become of a message."""
 
 
-class QueueWorker:
+class QueueWorker(Member[QueueServer]):
     """One worker and its messages."""
 
     def __init__(
@@ -34,19 +34,9 @@ class QueueWorker:
         name: str,
         timer: LayerTimer,
         config: Config,
-        *,
         memory_bytes: float,
     ) -> None:
-        self.sim = sim
-        self.server = server
-        self.name = name
-        self.device = sim.device(name)
-        self.timer = timer
-        self.config = config
-        self.memory_bytes = memory_bytes
-        self.resumes = config.on_crash == "resume"
-        self.crash: Event | None = None
-        """Fires at the crash that ends this stay in memory; None: not in memory yet."""
+        super().__init__(sim, server, name, timer, config, memory_bytes)
         self.wants = -1
         """Version of the parameters that it takes; -1: none."""
         self.step = 0
@@ -80,19 +70,18 @@ class QueueWorker:
         """Wait for an iteration that counts on this worker; return its number, None if there is none."""
         while self.name not in self.server.gone:
             current = yield self.server.next_round(self.name)
-            yield from self._come_up()
+            yield from self.come_up()
             if self.name in current.waiting:
                 self._begin_anew(current.index)
                 return current.index
         return None
 
-    def _come_up(self) -> Process:
-        """Wait until the device is up, and hold its memory."""
-        while not self.device.up:
-            yield self.device.next_return()
-        if self.crash is None or self.crash.triggered:
-            self.device.allocate(self.memory_bytes, MEMORY)
-            self.crash = self.device.next_crash()
+    def come_up(self) -> Process:
+        """Wait until the device is up, and hold its memory; look up at its next crash."""
+        before = self.crash
+        yield from super().come_up()
+        if self.crash is not before:
+            assert self.crash is not None
             assert self.crash.callbacks is not None
             self.crash.callbacks.append(lambda _event: self.nudge())
 
@@ -113,7 +102,7 @@ class QueueWorker:
         """Go on after a crash; return the iteration to go on with, None if there is none."""
         if self.name in self.server.gone:
             return None
-        yield from self._come_up()
+        yield from self.come_up()
         current = self.server.round
         assert current is not None
         if self.server.drops and self.name not in current.waiting:
@@ -134,8 +123,7 @@ class QueueWorker:
 
     @property
     def _stopped(self) -> bool:
-        assert self.crash is not None
-        return self.crash.triggered or self.name in self.server.gone
+        return self.crashed or self.name in self.server.gone
 
     # --- forward ----------------------------------------------------------------------------------------
 
@@ -232,7 +220,7 @@ class QueueWorker:
         part = self.server.pushes[push]
         host = self.server.hosts[part.host].name
         self._pushed[push] = UNDERWAY
-        size = part.bytes * self.config.push_ratio if self.config.compression else part.bytes
+        size = self.push_bytes(part.bytes)
         tag = Tag("push", part.label, turn, part.first, part.last)
         flow = self.sim.network.stream(self.name, host).send(size, tag, part.first)
         assert flow.callbacks is not None

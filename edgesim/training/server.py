@@ -12,6 +12,7 @@ from edgesim.engine.device import SimDevice
 from edgesim.errors import SimulationError
 from edgesim.timeline import Tag
 from edgesim.training.books import Books
+from edgesim.training.config import Config
 from edgesim.training.hosts import Host, Process
 from edgesim.training.rounds import Round
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from edgesim.training.parts import Part
 
 
-class Member(Protocol):
+class Known(Protocol):
     """A worker as the server knows it."""
 
     name: str
@@ -34,10 +35,8 @@ class Server:
         sim: Simulation,
         hosts: Sequence[Host],
         books: Books,
-        *,
+        config: Config,
         layers: int,
-        iterations: int | None,
-        on_crash: str,
     ) -> None:
         self.sim = sim
         self.hosts = tuple(hosts)
@@ -45,9 +44,10 @@ class Server:
         """The server that opens and ends the iterations."""
         self.books = books
         self.layers = layers
-        self.iterations = iterations
-        self.drops = on_crash == "drop"
-        self.workers: list[Member] = []
+        self.config = config
+        self.iterations = config.iterations
+        self.drops = config.on_crash == "drop"
+        self.workers: list[Known] = []
         """Every worker, those gone for good included; filled before the run."""
         self.gone: dict[str, str] = {}
         """Workers that will not come back, and why."""
@@ -85,7 +85,7 @@ class Server:
             host.hold_memory()
             self.returned(host)
 
-    def watch_worker(self, worker: Member) -> Process:
+    def watch_worker(self, worker: Known) -> Process:
         """Notice a worker's crashes: drop it for this iteration, or for ever when it is gone for good."""
         while worker.name not in self.gone:
             yield worker.device.next_crash()
@@ -153,7 +153,7 @@ class Server:
         """Return who would take part in an iteration that opens now."""
         return [worker.name for worker in self.alive() if worker.device.up or not self.drops]
 
-    def alive(self) -> list[Member]:
+    def alive(self) -> list[Known]:
         """Return the workers that are not gone for good. Raises SimulationError if there are none."""
         alive = [worker for worker in self.workers if worker.name not in self.gone]
         if not alive:

@@ -17,6 +17,7 @@ from edgesim.engine.flow import Flow
 from edgesim.plan import Segmentation
 from edgesim.timeline import Tag
 from edgesim.training.config import Config
+from edgesim.training.member import Member
 from edgesim.training.parts import Part, Placement, Segment
 from edgesim.training.rounds import Round
 from edgesim.training.server import Server
@@ -24,7 +25,6 @@ from edgesim.training.watching import Watcher
 from edgesim.workload import LayerTimer
 
 Process = Generator[Event, Any, Any]
-MEMORY = "parameters, gradients and activations"
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Progress:
     """Layer passes done, 0 to 2L."""
 
 
-class Worker:
+class Worker(Member[Server]):
     """One worker, with the segments of its plan."""
 
     def __init__(
@@ -48,26 +48,17 @@ class Worker:
         server: Server,
         name: str,
         timer: LayerTimer,
+        config: Config,
+        memory_bytes: float,
         placement: Placement,
         plans: tuple[Segmentation, Segmentation],
-        config: Config,
         *,
-        memory_bytes: float,
         watcher: Watcher | None = None,
     ) -> None:
-        self.sim = sim
-        self.server = server
-        self.name = name
-        self.device = sim.device(name)
-        self.timer = timer
+        super().__init__(sim, server, name, timer, config, memory_bytes)
         self.placement = placement
-        self.config = config
-        self.memory_bytes = memory_bytes
         self.watcher = watcher
         """Whom to tell what was measured, and to ask for new plans; None: the plans stay."""
-        self.resumes = config.on_crash == "resume"
-        self.crash: Event | None = None
-        """Fires at the crash that ends this stay in memory; None: not in memory yet."""
         self.plan(plans)
 
     def plan(self, plans: tuple[Segmentation, Segmentation]) -> None:
@@ -84,20 +75,12 @@ class Worker:
             if self.name in current.waiting:
                 yield from self._take_part(current)
 
-    def _come_up(self) -> Process:
-        """Wait until the device is up, and hold its memory."""
-        while not self.device.up:
-            yield self.device.next_return()
-        if self.crash is None or self.crash.triggered:
-            self.device.allocate(self.memory_bytes, MEMORY)
-            self.crash = self.device.next_crash()
-
     def _take_part(self, current: Round) -> Process:
         """Deliver one gradient, or see the iteration go on without it."""
         progress, planned = Progress(set()), self.watcher is None
         while self.name in current.waiting:
-            if self.crash is None or self.crash.triggered:
-                yield from self._come_up()
+            if self.crashed:
+                yield from self.come_up()
                 if not self.resumes:
                     progress, planned = Progress(set()), self.watcher is None
             elif (host := self.server.host_down()) is not None:
@@ -125,8 +108,7 @@ class Worker:
             if plans is not None:
                 self.plan(plans)
             self.watcher.begin(self.name, self.sim.now)
-        assert self.crash is not None
-        return not self.crash.triggered
+        return not self.crashed
 
     # --- forward ----------------------------------------------------------------------------------------
 
@@ -193,7 +175,7 @@ class Worker:
 
     def _push(self, part: Part, index: int) -> Flow:
         stream = self.sim.network.stream(self.name, self.server.hosts[part.host].name)
-        size = part.bytes * self.config.push_ratio if self.config.compression else part.bytes
+        size = self.push_bytes(part.bytes)
         return stream.send(size, Tag("push", part.label, index, part.first, part.last))
 
     def _arrive(
