@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from edgesim.planning.schedules import SCHEDULES, Phased
+
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 SLOW = {"fuzz.py", "recording.py"}
 """Tested by themselves: one as tests/fuzz, one takes half a minute."""
@@ -29,6 +31,16 @@ def test_a_benchmark_gives_rows(script: str) -> None:
     if script == "comparison.py":
         assert all(row["simulated"] == 3 for row in rows[:-1])
         assert rows[-1]["schedule"] == "all"
+    if script == "papers.py":
+        assert not [row["error"] for row in rows if row["error"]]
+        for bandwidth in {row["network.bandwidth"] for row in rows}:
+            here = {row["training.schedule"]: row for row in rows if row["network.bandwidth"] == bandwidth}
+            phased = [row["mean_s"] for name, row in here.items() if isinstance(SCHEDULES[name], Phased)]
+            assert here["dynacomm"]["mean_s"] <= min(phased) * (1 + 1e-9)
+            assert here["dynacomm-overlap"]["steady_s"] <= here["dynacomm"]["steady_s"] * (1 + 1e-9)
+            for row in here.values():
+                free = not isinstance(SCHEDULES[row["training.schedule"]], Phased)
+                assert row["steady_s"] >= row["duplex_s" if free else "bound_s"] * (1 - 1e-9)
     if script == "dynacomm.py":
         alone = [row for row in rows if row["network"] != "uplink"]
         assert max(abs(row["prediction_error"]) for row in alone) < 1e-3

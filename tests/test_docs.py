@@ -17,6 +17,7 @@ from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS, UPDAT
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NOTEBOOKS = sorted(path.name for path in (ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.fixture
@@ -158,12 +159,13 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_notebook_runs(clone: Path) -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_runs(clone: Path, name: str) -> None:
     import nbformat
     from nbclient import NotebookClient
 
     shutil.copytree(ROOT / "notebooks", clone / "notebooks")
-    notebook = nbformat.read(ROOT / "notebooks" / "01_quickstart.ipynb", as_version=4)
+    notebook = nbformat.read(ROOT / "notebooks" / name, as_version=4)
     NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(clone / "notebooks")}}
     ).execute()
@@ -173,6 +175,7 @@ def test_the_notebook_runs(clone: Path) -> None:
     assert {"text/html", "image/png"} <= kinds
 
 
-def test_the_notebook_is_committed_without_outputs() -> None:
-    notebook = json.loads((ROOT / "notebooks" / "01_quickstart.ipynb").read_text("utf-8"))
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_a_notebook_is_committed_without_outputs(name: str) -> None:
+    notebook = json.loads((ROOT / "notebooks" / name).read_text("utf-8"))
     assert all(not cell.get("outputs") for cell in notebook["cells"])
