@@ -35,6 +35,8 @@ class Student:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed % 2**63)
             _fit(model, module, input_shape, classes)
+        self.name = model
+        """Name or import path of the model."""
         self._module = module
         self._parameters = [one for one in module.parameters() if one.requires_grad]
         self._buffers = list(module.buffers())
@@ -60,15 +62,21 @@ class Student:
     ) -> tuple[float, torch.Tensor, Buffers]:
         """Return mean loss and gradient [P] of a batch at some parameters, and what became of the buffers.
 
-        Everything random in the pass (dropout) follows from the seed.
+        Everything random in the pass (dropout) follows from the seed. Raises `ProfileError` where the model
+        cannot be trained on such a batch.
         """
         samples, labels = batch
         with exact(), torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             self._take(vector_P, buffers)
             self._module.train()
-            loss = functional.cross_entropy(output_of(self._module(samples)), labels)
-            parts = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+            try:
+                loss = functional.cross_entropy(output_of(self._module(samples)), labels)
+                parts = torch.autograd.grad(loss, self._parameters, allow_unused=True, materialize_grads=True)
+            except (RuntimeError, ValueError) as error:
+                raise ProfileError(
+                    f"model {self.name!r}: has no gradient of a batch of {len(labels)} ({_reason(error)})"
+                ) from error
             return loss.item(), torch.cat([part.reshape(-1) for part in parts]), self.buffers()
 
     def judge(
@@ -148,8 +156,7 @@ def _outputs(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> int
     except ProfileError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ProfileError(f"model {model!r}: does not take images of {shown} ({reason})") from error
+        raise ProfileError(f"model {model!r}: does not take images of {shown} ({_reason(error)})") from error
     finally:
         module.train()
     if output.dim() != 2 or len(output) != 2:
@@ -158,3 +165,9 @@ def _outputs(model: str, module: nn.Module, input_shape: tuple[int, ...]) -> int
             f"model {model!r}: makes {shape} of 2 images; one a class is due for each, so that it can learn"
         )
     return int(output.shape[1])
+
+
+def _reason(error: Exception) -> str:
+    """Return the first line of what torch says."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -264,6 +264,17 @@ def flat_maps() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 1, 3), nn.Flatten())
 
 
+def test_a_batch_without_a_gradient_is_told(data):
+    learning = learner(data, "a", model=f"{__name__}:normed_vector", batch_size=1)
+    learning.pull("a")
+    with pytest.raises(ProfileError, match=r"has no gradient of a batch of 1 \(Expected more than 1 value"):
+        learning.apply("a")
+
+
+def normed_vector() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 4))
+
+
 def test_more_workers_than_samples_are_told(data):
     with pytest.raises(DataError, match="61 workers cannot share 60 samples"):
         learner(data, [f"w{number}" for number in range(61)])
