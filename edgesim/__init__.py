@@ -14,15 +14,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgesim.comparison import Comparison
     from edgesim.experiment import Interrupted, compare, profile, run
-    from edgesim.result import Comparison, Result
+    from edgesim.result import Result
     from edgesim.scenario import Scenario, load
 
 __version__ = "0.1.0"
 __all__ = ["Comparison", "Interrupted", "Result", "Scenario", "compare", "load", "profile", "run"]
 
 _HOMES = {
-    "Comparison": "edgesim.result",
+    "Comparison": "edgesim.comparison",
     "Interrupted": "edgesim.experiment",
     "Result": "edgesim.result",
     "Scenario": "edgesim.scenario",

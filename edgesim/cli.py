@@ -18,7 +18,8 @@ import typer
 from edgesim.errors import EdgesimError, ScenarioError, SimulationError
 
 if TYPE_CHECKING:
-    from edgesim.result import Comparison, Result
+    from edgesim.comparison import Comparison
+    from edgesim.result import Result
     from edgesim.scenario import Scenario
 
 app = typer.Typer(
@@ -367,7 +368,7 @@ def _show_run(result: Result, folder: Path) -> None:
 
 
 def _show_comparison(comparison: Comparison, folder: Path) -> None:
-    from edgesim.result import label
+    from edgesim.comparison import label
     from edgesim.showing import show_comparison, warn_of_missed
 
     show_comparison(comparison, folder)

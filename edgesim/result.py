@@ -1,28 +1,25 @@
-"""What a run gives back: its summary, its rows as tables, its pictures; and many runs side by side.
+"""What a run gives back: its summary, its rows as tables, its pictures.
 
 pandas, pyarrow and matplotlib are imported when a table or a picture is asked for.
 """
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesim.errors import EdgesimError
+from edgesim.report.html import html_picture, html_table, png
 from edgesim.report.numbers import amount, duration, share
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from edgesim.report.ranking import Alternative
     from edgesim.report.tables import Tables
     from edgesim.scenario import Scenario
 
@@ -94,7 +91,7 @@ class Result:
         complaints = []
         makers = [(storage.FIGURE, self._png), (storage.TRACE, self._trace)]
         if self.learnt:
-            makers.append((storage.LEARNING, lambda: _png(self.plot_learning())))
+            makers.append((storage.LEARNING, lambda: png(self.plot_learning())))
         for name, make in makers:
             try:
                 storage.write_atomic(Path(path) / name, make())
@@ -206,7 +203,7 @@ class Result:
         return writer.to_yaml(stated, writer.moved(stated, folder))
 
     def _png(self) -> bytes:
-        return _png(self.plot_timeline())
+        return png(self.plot_timeline())
 
     def _trace(self) -> bytes:
         from edgesim.report.perfetto import trace
@@ -224,8 +221,8 @@ class Result:
     def _repr_html_(self) -> str:
         return (
             f"<div><p><b>{html.escape(_title(self.summary))}</b><br>{html.escape(self.explain())}</p>"
-            f"{_html_table(headline(self.summary))}{_html_picture(self.plot_timeline)}"
-            f"{_html_picture(self.plot_learning) if self.learnt else ''}</div>"
+            f"{html_table(headline(self.summary))}{html_picture(self.plot_timeline)}"
+            f"{html_picture(self.plot_learning) if self.learnt else ''}</div>"
         )
 
 
@@ -253,187 +250,6 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{100.0 * value:.1f} %"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """One alternative of a comparison."""
-
-    axes: Mapping[str, Any]
-    """Dotted path of each axis and its value, for example `{"training.schedule": "dynacomm"}`."""
-    result: Result | None = None
-    """What it gave; None where it failed."""
-    error: str = ""
-    """Why it failed."""
-    partial: Result | None = None
-    """What it gave until it failed."""
-
-    @property
-    def known(self) -> Result | None:
-        """What is known of it, whether it failed or not."""
-        return self.result or self.partial
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Runs side by side: one tidy table, one picture, and which alternative wins."""
-
-    runs: tuple[Run, ...]
-    """The runs in the order of their axes."""
-    name: str = ""
-    """Name of the scenario they share."""
-    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
-
-    @property
-    def table(self) -> pd.DataFrame:
-        """One row a run: a column an axis, then the scalars of the summary flattened with dots."""
-        if "table" not in self._cache:
-            import pandas as pd
-
-            self._cache["table"] = pd.DataFrame([_table_row(run) for run in self.runs])
-        table: pd.DataFrame = self._cache["table"]
-        return table
-
-    @property
-    def alternatives(self) -> tuple[Alternative, ...]:
-        """The runs as what is ranked: axes, summary and rows, the failed ones included."""
-        from edgesim.report.ranking import Alternative
-
-        return tuple(
-            Alternative(
-                axes=run.axes,
-                summary=run.known.summary if run.known else {},
-                load=_loader(run.known),
-                error=run.error,
-            )
-            for run in self.runs
-        )
-
-    @property
-    def winner(self) -> str:
-        """Which alternative has the shortest mean time per iteration, by how much, and why.
-
-        With several axes a line for each setting, see `report.ranking.settings`.
-        """
-        from edgesim.report.verdict import verdict
-
-        return verdict(self.alternatives)
-
-    def plot(self, *, width: float = 12.0) -> Figure:
-        """Return a figure: the iteration time of each run with its lower bound, and timelines on one axis."""
-        from edgesim.report import comparison_figure
-
-        return comparison_figure.comparison(self.alternatives, title=self.name, width=width)
-
-    @property
-    def learnt(self) -> bool:
-        """Whether any run trained a model beside the clock."""
-        known = [run.known.summary.get("learning") or {} for run in self.runs if run.known is not None]
-        return any("final_loss" in learning for learning in known)
-
-    def plot_learning(self, *, width: float = 10.0) -> Figure:
-        """Return accuracy and loss of all runs that learnt against simulated time; `width` is in inches.
-
-        Raises `EdgesimError` if none did.
-        """
-        from edgesim.report import learning_figure
-        from edgesim.report.ranking import settings
-
-        entries = [entry for setting in settings(self.alternatives) for entry in setting.entries]
-        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in entries)
-        if not found:
-            raise EdgesimError(
-                "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
-            )
-        return learning_figure.learning_figure(found, title=self.name, width=width)
-
-    def save(self, path: str | Path, *, picture: bool = True) -> Path:
-        """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path.
-
-        Where anything was learnt, `learning.png` is there too.
-        """
-        from edgesim.report.storage import LEARNING, write_atomic
-
-        folder = Path(path)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomic(folder / "compare.csv", self.table.to_csv(index=False).encode())
-            if picture:
-                write_atomic(folder / "compare.png", _png(self.plot()))
-            if picture and self.learnt:
-                write_atomic(folder / LEARNING, _png(self.plot_learning()))
-        except OSError as error:
-            raise EdgesimError(
-                f"cannot write the comparison into {folder}: {error.strerror or error}"
-            ) from error
-        return folder
-
-    def __iter__(self) -> Iterator[Run]:
-        return iter(self.runs)
-
-    def __len__(self) -> int:
-        return len(self.runs)
-
-    def _repr_html_(self) -> str:
-        names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
-        said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
-        wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
-        learnt = _html_picture(self.plot_learning) if self.learnt else ""
-        table = self.table[wanted].to_html(index=False)
-        return f"<div><p>{said}</p>{table}{_html_picture(self.plot)}{learnt}</div>"
-
-
-def _loader(result: Result | None) -> Callable[[], Tables] | None:
-    """Return what hands out the rows of a run when they are asked for."""
-    return None if result is None else lambda: result.tables
-
-
-HEADLINES = (
-    "iterations",
-    "iteration_s.mean",
-    "iteration_s.steady",
-    "bounds.ratio",
-    "bytes_sent",
-    "overlap",
-    "error",
-)
-"""Columns of a comparison that a notebook shows; the table has all."""
-
-
-def label(axes: Mapping[str, Any]) -> str:
-    """Return a short name of an alternative: the value of its only axis, or `last.part=value` of each.
-
-    >>> label({"training.schedule": "dynacomm"}), label({"a.b": 1, "c": 2})
-    ('dynacomm', 'b=1, c=2')
-    """
-    if len(axes) == 1:
-        return str(next(iter(axes.values())))
-    return ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in axes.items())
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return the scalars of nested mappings by dotted path; lists are left out.
-
-    >>> flatten({"a": {"b": 1, "c": [1]}, "d": None})
-    {'a.b': 1, 'd': None}
-    """
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        elif not isinstance(value, list | tuple):
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _table_row(run: Run) -> dict[str, Any]:
-    axes = {path: value if _scalar(value) else str(value) for path, value in run.axes.items()}
-    scalars = flatten(run.known.summary) if run.known else {}
-    return {**axes, **scalars, **({"error": run.error} if run.error else {})}
-
-
-def _scalar(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
-
-
 def _frame(table: Any) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     return frame
@@ -452,26 +268,3 @@ def _lesson(summary: Mapping[str, Any]) -> str:
     what = f"{found['model']} learns {found['data']}" if "model" in found else ""
     end = f"{100.0 * found['final_accuracy']:.1f} % in the end" if "final_accuracy" in found else ""
     return " | ".join(part for part in (_title(summary), what, end) if part)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
-    return buffer.getvalue()
-
-
-def _html_picture(plot: Callable[[], Figure]) -> str:
-    """Return a figure as an image, or why there is none: data are shown even where a picture fails."""
-    try:
-        picture = base64.b64encode(_png(plot())).decode()
-    except Exception as error:
-        return f"<p>no picture: {html.escape(str(error))}</p>"
-    return f'<img style="max-width:100%" src="data:image/png;base64,{picture}">'
-
-
-def _html_table(rows: Mapping[str, str]) -> str:
-    cells = "".join(
-        f"<tr><td>{html.escape(name)}</td><td style='text-align:right'>{html.escape(value)}</td></tr>"
-        for name, value in rows.items()
-    )
-    return f"<table>{cells}</table>"

@@ -13,8 +13,9 @@ from edgesim.errors import EdgesimError
 from edgesim.report.numbers import amount, duration, share
 
 if TYPE_CHECKING:
+    from edgesim.comparison import Comparison
     from edgesim.report.ranking import Setting
-    from edgesim.result import Comparison, Result
+    from edgesim.result import Result
     from edgesim.workload import Workload
 
 GAP = 2
@@ -98,8 +99,8 @@ def _bandwidth(link: dict[str, Any]) -> str:
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print one row an alternative, or of many one a setting; which wins, and why others failed."""
+    from edgesim.comparison import label
     from edgesim.report.ranking import settings
-    from edgesim.result import label
 
     out = console()
     groups = settings(comparison.alternatives)

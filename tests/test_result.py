@@ -11,11 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from edgesim.comparison import Comparison, Run, flatten
 from edgesim.errors import EdgesimError
 from edgesim.report import figures
 from edgesim.report.metrics import summary
 from edgesim.report.tables import Tables
-from edgesim.result import Comparison, Result, Run, flatten, headline
+from edgesim.result import Result, headline
 from edgesim.showing import show_comparison
 from edgesim.timeline import MARK_COLUMNS, SPAN_COLUMNS, TRANSFER_COLUMNS
 from tests.report.synthetic import facts, star, timeline

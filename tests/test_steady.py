@@ -67,7 +67,7 @@ def about(value: Any, rounding_s: float) -> Any:
 
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
-    flattened: dict[str, Any] = edgesim.result.flatten(summary)
+    flattened: dict[str, Any] = edgesim.comparison.flatten(summary)
     return {
         key: value
         for key, value in flattened.items()

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from edgesim import scenario as language
+from edgesim.comparison import Comparison, Run, label
 from edgesim.errors import EdgesimError
 from edgesim.experiment import places
 from edgesim.experiment import workloads as measuring
 from edgesim.experiment.simulate import simulate
 from edgesim.experiment.stopping import Interrupted, StoppedAtOnce
 from edgesim.experiment.workloads import Progress, Workloads, silent
-from edgesim.result import Comparison, Result, Run, label
+from edgesim.result import Result
 from edgesim.scenario import Scenario
 from edgesim.scenario.paths import Axes
 from edgesim.workload import Workload

@@ -1,0 +1,201 @@
+"""Many runs side by side: one tidy table, their pictures, and which alternative wins."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgesim.errors import EdgesimError
+from edgesim.report.html import html_picture, png
+from edgesim.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from edgesim.report.ranking import Alternative
+    from edgesim.report.tables import Tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """One alternative of a comparison."""
+
+    axes: Mapping[str, Any]
+    """Dotted path of each axis and its value, for example `{"training.schedule": "dynacomm"}`."""
+    result: Result | None = None
+    """What it gave; None where it failed."""
+    error: str = ""
+    """Why it failed."""
+    partial: Result | None = None
+    """What it gave until it failed."""
+
+    @property
+    def known(self) -> Result | None:
+        """What is known of it, whether it failed or not."""
+        return self.result or self.partial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Runs side by side: one tidy table, one picture, and which alternative wins."""
+
+    runs: tuple[Run, ...]
+    """The runs in the order of their axes."""
+    name: str = ""
+    """Name of the scenario they share."""
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row a run: a column an axis, then the scalars of the summary flattened with dots."""
+        if "table" not in self._cache:
+            import pandas as pd
+
+            self._cache["table"] = pd.DataFrame([_table_row(run) for run in self.runs])
+        table: pd.DataFrame = self._cache["table"]
+        return table
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The runs as what is ranked: axes, summary and rows, the failed ones included."""
+        from edgesim.report.ranking import Alternative
+
+        return tuple(
+            Alternative(
+                axes=run.axes,
+                summary=run.known.summary if run.known else {},
+                load=_loader(run.known),
+                error=run.error,
+            )
+            for run in self.runs
+        )
+
+    @property
+    def winner(self) -> str:
+        """Which alternative has the shortest mean time per iteration, by how much, and why.
+
+        With several axes a line for each setting, see `report.ranking.settings`.
+        """
+        from edgesim.report.verdict import verdict
+
+        return verdict(self.alternatives)
+
+    def plot(self, *, width: float = 12.0) -> Figure:
+        """Return a figure: the iteration time of each run with its lower bound, and timelines on one axis."""
+        from edgesim.report import comparison_figure
+
+        return comparison_figure.comparison(self.alternatives, title=self.name, width=width)
+
+    @property
+    def learnt(self) -> bool:
+        """Whether any run trained a model beside the clock."""
+        known = [run.known.summary.get("learning") or {} for run in self.runs if run.known is not None]
+        return any("final_loss" in learning for learning in known)
+
+    def plot_learning(self, *, width: float = 10.0) -> Figure:
+        """Return accuracy and loss of all runs that learnt against simulated time; `width` is in inches.
+
+        Raises `EdgesimError` if none did.
+        """
+        from edgesim.report import learning_figure
+        from edgesim.report.ranking import settings
+
+        entries = [entry for setting in settings(self.alternatives) for entry in setting.entries]
+        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in entries)
+        if not found:
+            raise EdgesimError(
+                "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
+            )
+        return learning_figure.learning_figure(found, title=self.name, width=width)
+
+    def save(self, path: str | Path, *, picture: bool = True) -> Path:
+        """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path.
+
+        Where anything was learnt, `learning.png` is there too.
+        """
+        from edgesim.report.storage import LEARNING, write_atomic
+
+        folder = Path(path)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder / "compare.csv", self.table.to_csv(index=False).encode())
+            if picture:
+                write_atomic(folder / "compare.png", png(self.plot()))
+            if picture and self.learnt:
+                write_atomic(folder / LEARNING, png(self.plot_learning()))
+        except OSError as error:
+            raise EdgesimError(
+                f"cannot write the comparison into {folder}: {error.strerror or error}"
+            ) from error
+        return folder
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
+        said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
+        wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
+        learnt = html_picture(self.plot_learning) if self.learnt else ""
+        table = self.table[wanted].to_html(index=False)
+        return f"<div><p>{said}</p>{table}{html_picture(self.plot)}{learnt}</div>"
+
+
+def _loader(result: Result | None) -> Callable[[], Tables] | None:
+    """Return what hands out the rows of a run when they are asked for."""
+    return None if result is None else lambda: result.tables
+
+
+HEADLINES = (
+    "iterations",
+    "iteration_s.mean",
+    "iteration_s.steady",
+    "bounds.ratio",
+    "bytes_sent",
+    "overlap",
+    "error",
+)
+"""Columns of a comparison that a notebook shows; the table has all."""
+
+
+def label(axes: Mapping[str, Any]) -> str:
+    """Return a short name of an alternative: the value of its only axis, or `last.part=value` of each.
+
+    >>> label({"training.schedule": "dynacomm"}), label({"a.b": 1, "c": 2})
+    ('dynacomm', 'b=1, c=2')
+    """
+    if len(axes) == 1:
+        return str(next(iter(axes.values())))
+    return ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in axes.items())
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the scalars of nested mappings by dotted path; lists are left out.
+
+    >>> flatten({"a": {"b": 1, "c": [1]}, "d": None})
+    {'a.b': 1, 'd': None}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        elif not isinstance(value, list | tuple):
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _table_row(run: Run) -> dict[str, Any]:
+    axes = {path: value if _scalar(value) else str(value) for path, value in run.axes.items()}
+    scalars = flatten(run.known.summary) if run.known else {}
+    return {**axes, **scalars, **({"error": run.error} if run.error else {})}
+
+
+def _scalar(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float | bool)
