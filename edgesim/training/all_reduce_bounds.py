@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 
 from edgesim.cluster import Cluster
 from edgesim.events import Event
-from edgesim.planning.collective import Edge, least_end_s, ready_s, ring_s, ring_steps, tree_path_s
+from edgesim.planning.collective import (
+    Affine,
+    Edge,
+    children,
+    least_end_s,
+    ready_s,
+    ring_s,
+    ring_steps,
+    tree_bound,
+)
 from edgesim.training.bounds import Bound, best_links, best_speeds
 from edgesim.training.collectives import edges
-from edgesim.training.expectation import channel, link_capacity_Bps
+from edgesim.training.expectation import Channel, channel, link_capacity_Bps
 from edgesim.training.passes import Passes, at_start
 
 
@@ -38,8 +48,8 @@ class PeerBounds:
         """Return the bounds of an iteration in which the gradients of these workers count, in s.
 
         `workers_s`: the slowest worker's update and passes, and what is left to add up at each of its layers
-        by any buckets, over edges that share no link. `links_s`: the fullest link, which carries nothing
-        before every worker has the gradients of the last layer.
+        by any buckets, over edges of which only those of a tree's siblings share links. `links_s`: the
+        fullest link, which carries nothing before every worker has the gradients of the last layer.
         """
         crew = frozenset(workers)
         if crew not in self._found:
@@ -60,13 +70,11 @@ class PeerBounds:
         )
         ways = [channel(self.cluster, source, target) for source, target in edges(self.algorithm, crew)]
         costs = [Edge(way.rate_Bps, way.startup_s, way.latency_s) for way in ways]
-        half = len(costs) // 2
-
-        def time_s(nbytes: float) -> float:
-            if self.algorithm == "ring":
-                return ring_s(nbytes, costs)
-            return tree_path_s(nbytes, costs[:half], costs[half:])
-
+        if self.algorithm == "ring":
+            least_s = least_end_s(ready, self.sizes, lambda nbytes: ring_s(nbytes, costs))
+        else:
+            line = self._tree(crew, ways, costs)
+            least_s = least_end_s(ready, self.sizes, lambda nbytes: line.startup_s + line.byte_s * nbytes)
         each = float(sum(self.sizes))
         if self.algorithm == "ring":
             each *= ring_steps(len(crew)) / len(crew)
@@ -75,8 +83,20 @@ class PeerBounds:
             for link in dict.fromkeys(way.route):
                 carried[link] = carried.get(link, 0.0) + each
         full = [ready[-2] + total / link_capacity_Bps(self.cluster, link) for link, total in carried.items()]
-        found = {"workers_s": least_end_s(ready, self.sizes, time_s), "links_s": max(full, default=0.0)}
+        found = {"workers_s": least_s, "links_s": max(full, default=0.0)}
         return {**found, "iteration_s": max(found.values())}
+
+    def _tree(self, crew: list[str], ways: list[Channel], costs: list[Edge]) -> Affine:
+        """Return a line below the times of a tree; `ways` leads up from all but the root, then down."""
+        half = len(ways) // 2
+        shared: tuple[list[float], list[float]] = ([], [])
+        for place in range(len(crew)):
+            below = children(place, len(crew))
+            for rates, first in zip(shared, (0, half), strict=True):
+                routes = [frozenset(ways[first + child - 1].route) for child in below]
+                both = frozenset.intersection(*routes) if routes else frozenset()
+                rates.append(min((link_capacity_Bps(self.cluster, link) for link in both), default=inf))
+        return tree_bound(float(sum(self.sizes)), costs[:half], costs[half:], *shared)
 
 
 def at_best(

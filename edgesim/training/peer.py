@@ -97,26 +97,40 @@ class Peer:
             current.report(self.name, ready[self.step])
 
     def _update(self, current: Round) -> Process:
-        """Update the parameters by the sums; once more if a crash comes over it, unless that drops it."""
-        while self.name in current.updating:
-            if self._lost_memory():
+        """Update the parameters by the sums; once more if a crash comes over it.
+
+        One that was dropped over it is asked again if all others crash before they have updated.
+        """
+        while self.name in current.members and current.summed.triggered and not current.closed.triggered:
+            if self.name not in current.updating:
+                yield AnyOf(self.sim.env, [current.closed, self.group.news()])
+            elif self._lost_memory():
                 yield from self._come_up()
             elif self.update_s == 0.0:
-                self.group.updated(self.name, current)
+                return self.group.updated(self.name, current)
             else:
                 tag = Tag("update", "", current.index, 1, self.group.buckets.layers)
                 task = self.device.compute(self.update_s, tag)
                 yield task
-                if task.left_s == 0.0:
-                    self.group.updated(self.name, current)
+                if task.left_s == 0.0 and self.name in current.updating:
+                    return self.group.updated(self.name, current)
+        return None
 
     def _fetch(self, current: Round) -> Process:
-        """Get the parameters from the nearest worker before that has them; keep one's own if none has."""
-        group, source = self.group, self.group.source(self.name, current)
-        if source is None:
-            del group.behind[self.name]
-        elif group.before is not None and source in group.before.updating:
+        """Get the parameters from the nearest worker before that has them.
+
+        Where nobody has them, wait for the last update; if there is none to wait for, keep one's own.
+        """
+        group, source = self.group, self.group.source(self.name)
+        before = group.before
+        if (
+            before is not None
+            and not before.closed.triggered
+            and (source is None or source in before.updating)
+        ):
             yield group.news()
+        elif source is None:
+            del group.behind[self.name]
         else:
             layers = group.buckets.layers
             tag = Tag("pull", f"1-{layers}", current.index, 1, layers)

@@ -1,127 +1,29 @@
-"""Workers that train without a server: their iterations, their common all-reduces, and whatever crashes.
+"""Workers that train without a server, together: their iterations, their all-reduces, and whatever crashes.
 
-Legend: N workers, L layers, M buckets; a step is one layer's pass, steps 0..L-1 forward, L..2L-1 backward
-from layer L to 1. A bucket is added up when every worker of the iteration has its gradients, one bucket after
-the other. What was added up survives crashes (it is kept on disk); a collective that loses a worker or a
-message has no result and begins again.
+A bucket is added up when every worker of the iteration has its gradients, one bucket after the other. What
+was added up survives crashes (it is kept on disk); a collective that loses a worker or a message has no
+result and begins again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from math import inf
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from simpy import AnyOf, Environment, Event
+from simpy import AnyOf, Event
 
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
 from edgesim.errors import SimulationError
-from edgesim.plan import Segmentation
-from edgesim.timeline import Tag
 from edgesim.training.books import Books
 from edgesim.training.collectives import ALGORITHMS, Collective
-from edgesim.workload import LayerTimer
+from edgesim.training.peer_round import Buckets, Round
+
+if TYPE_CHECKING:
+    from edgesim.training.peer import Peer
 
 Process = Generator[Event, Any, Any]
-
-
-class Buckets:
-    """The gradients of a model as they are added up: top first."""
-
-    def __init__(self, sizes: tuple[int, ...], plan: Segmentation) -> None:
-        self.layers = len(sizes)
-        """L."""
-        self.bytes = sum(sizes)
-        """Size of all parameters, and of their gradients, in B."""
-        self.all = tuple(reversed(plan.segments))
-        """(first, last) layer of each, 1-based, in the order in which they are ready; M pairs."""
-        self.sizes = tuple(sum(sizes[first - 1 : last]) for first, last in self.all)
-        """Bytes of each, in B; M numbers."""
-        self.ready = [0] * (2 * self.layers + 1)
-        """How many buckets are ready after so many steps; 2L + 1 numbers."""
-        for step in range(self.layers + 1, 2 * self.layers + 1):
-            lowest = 2 * self.layers - step + 1
-            self.ready[step] = sum(first >= lowest for first, _ in self.all)
-
-    def tag(self, number: int, iteration: int) -> Tag:
-        """Return what the messages of a bucket are for."""
-        first, last = self.all[number]
-        label = str(first) if first == last else f"{first}-{last}"
-        return Tag("all-reduce", label, iteration, first, last)
-
-
-class Round:
-    """One iteration: who takes part, what is added up, who has updated. A gradient counts once, or never."""
-
-    def __init__(self, env: Environment, index: int, members: list[str], buckets: int, after: Event) -> None:
-        self.index = index
-        """0-based iteration."""
-        self.members: dict[str, None] = dict.fromkeys(members)
-        """Workers whose gradients count, in declared order."""
-        self.reduced = 0
-        """Buckets that have been added up."""
-        self.missing: dict[str, None] = dict.fromkeys(members)
-        """Workers that the next bucket waits for."""
-        self.updating: dict[str, None] = {}
-        """Workers that have the sums and have not updated yet."""
-        self.first_s = inf
-        """When the first of them had, in s; inf: not yet."""
-        self.summed: Event = env.event()
-        """Fires when all buckets have been added up."""
-        self.closed: Event = env.event()
-        """Fires when every worker that has the sums has updated."""
-        self.after = after
-        """Fires with the next iteration."""
-        self._env = env
-        self._buckets = buckets
-        self._ready = dict.fromkeys(members, 0)
-        self._gathered: Event | None = None
-
-    def awaits(self, worker: str) -> bool:
-        """Tell whether a worker takes part and the sums are not there yet."""
-        return worker in self.members and not self.summed.triggered
-
-    def gathered(self) -> Event:
-        """Return an event that fires when nobody is missing."""
-        self._gathered = self._env.event()
-        return self._gathered
-
-    def report(self, worker: str, buckets: int) -> None:
-        """Note that a worker has the gradients of so many buckets."""
-        self._ready[worker] = buckets
-        if buckets > self.reduced:
-            self.missing.pop(worker, None)
-            self._check()
-
-    def retract(self, worker: str) -> None:
-        """Note that a worker cannot give its gradients for now."""
-        if self.awaits(worker):
-            self._ready[worker] = 0
-            self.missing[worker] = None
-
-    def leave(self, worker: str) -> bool:
-        """Go on without a worker; tell whether it still took part."""
-        if not self.awaits(worker):
-            return False
-        del self.members[worker]
-        self.missing.pop(worker, None)
-        self._check()
-        return True
-
-    def advance(self) -> None:
-        """Note that a bucket has been added up; after the last one all can update."""
-        self.reduced += 1
-        self.missing = {name: None for name in self.members if self._ready[name] <= self.reduced}
-        if self.reduced == self._buckets:
-            self.missing = {}
-            self.updating = dict(self.members)
-            self.summed.succeed()
-
-    def _check(self) -> None:
-        if not self.missing and self._gathered is not None:
-            gathered, self._gathered = self._gathered, None
-            gathered.succeed()
 
 
 class Group:
@@ -232,11 +134,25 @@ class Group:
                     current.advance()
 
     def updated(self, name: str, current: Round) -> None:
-        """Note that a worker has updated its parameters, or will not; the last one ends the iteration."""
-        if name not in current.updating:
-            return
+        """Note that a worker has updated its parameters; the last one ends the iteration."""
         del current.updating[name]
         current.first_s = min(current.first_s, self.sim.now)
+        self.behind.pop(name, None)
+        for other in self.behind:
+            current.updating.pop(other, None)
+        self._ended(current)
+
+    def _leave_update(self, name: str) -> None:
+        """Go on without a worker's update; if none has been made, whoever is back first makes it."""
+        current = self.before
+        if current is None or name not in current.updating:
+            return
+        del current.updating[name]
+        if not current.updating and current.first_s == inf:
+            current.updating = {one: None for one in current.members if one not in self.gone}
+        self._ended(current)
+
+    def _ended(self, current: Round) -> None:
         if not current.updating:
             self._close(current)
         self.tell()
@@ -263,8 +179,7 @@ class Group:
         self.behind[name] = None
         if self.current is not None and self.current.leave(name):
             self.mark(name, "drop", f"iteration {self.current.index}")
-        if self.before is not None:
-            self.updated(name, self.before)
+        self._leave_update(name)
 
     def lose(self, name: str, reason: str) -> None:
         """Go on without a worker for ever."""
@@ -275,8 +190,7 @@ class Group:
         self._interrupt(name)
         if self.current is not None:
             self.current.leave(name)
-        if self.before is not None:
-            self.updated(name, self.before)
+        self._leave_update(name)
         self.tell()
 
     def prune(self) -> bool:
@@ -303,12 +217,14 @@ class Group:
             self.lose(name, "no route left")
         return bool(lost)
 
-    def source(self, name: str, current: Round) -> str | None:
-        """Return the nearest worker before another that has the parameters; None: nobody has them."""
+    def source(self, name: str) -> str | None:
+        """Return the nearest worker before another that has the parameters; None: nobody has them now."""
         names = list(self.peers)
         place = names.index(name)
-        before = [*reversed(names[:place]), *reversed(names[place + 1 :])]
-        return next((one for one in before if one in current.members and one not in self.behind), None)
+        for one in [*reversed(names[:place]), *reversed(names[place + 1 :])]:
+            if self.peers[one].device.up and one not in self.behind and one not in self.gone:
+                return one
+        return None
 
     def news(self) -> Event:
         """Return an event that fires when a worker has crashed, updated or left."""
@@ -334,113 +250,3 @@ class Group:
 
 def _connected(cluster: Cluster, one: str, other: str) -> bool:
     return cluster.route(one, other) is not None and cluster.route(other, one) is not None
-
-
-class Peer:
-    """One worker: it computes its gradients, and updates its parameters by the sums."""
-
-    def __init__(
-        self,
-        sim: Simulation,
-        group: Group,
-        name: str,
-        timer: LayerTimer,
-        *,
-        update_s: float,
-        memory_bytes: float,
-    ) -> None:
-        self.sim = sim
-        self.group = group
-        self.name = name
-        self.device = sim.device(name)
-        self.timer = timer
-        self.update_s = update_s
-        self.memory_bytes = memory_bytes
-        self.crash: Event | None = None
-        """Fires at the crash that ends this stay in memory; None: not in memory yet."""
-        self.step = 0
-        """Layer passes done, 0 to 2L."""
-
-    def live(self) -> Process:
-        """Take part in every iteration that counts on this worker, until it is gone for good."""
-        opening = self.group.opening
-        while self.name not in self.group.gone:
-            current: Round = yield opening
-            opening = current.after
-            if self.name in current.members:
-                yield from self._compute(current)
-                yield from self._update(current)
-
-    def _lost_memory(self) -> bool:
-        return self.crash is None or self.crash.triggered
-
-    def _come_up(self) -> Process:
-        """Wait until the device is up, and hold its memory."""
-        while not self.device.up:
-            yield self.device.next_return()
-        if self._lost_memory():
-            self.device.allocate(self.memory_bytes, "parameters, gradients and activations")
-            self.crash = self.device.next_crash()
-
-    def _compute(self, current: Round) -> Process:
-        """Give the gradients of an iteration until the sums are there, or see it go on without them."""
-        self.step = 0
-        while current.awaits(self.name):
-            if self._lost_memory():
-                yield from self._come_up()
-                self.step = self.step if self.group.resumes else 0
-                current.report(self.name, self.group.buckets.ready[self.step])
-            elif self.name in self.group.behind:
-                yield from self._fetch(current)
-            elif self.step < 2 * self.group.buckets.layers:
-                yield from self._pass(current)
-            else:
-                assert self.crash is not None
-                yield AnyOf(self.sim.env, [current.summed, self.crash])
-
-    def _pass(self, current: Round) -> Process:
-        """Compute one layer, forward or backward."""
-        layers, step = self.group.buckets.layers, self.step
-        ahead = step < layers
-        layer = step if ahead else 2 * layers - step - 1
-        work_s = (self.timer.forward_s if ahead else self.timer.backward_s)(self.device.spec, layer)
-        kind = "forward" if ahead else "backward"
-        task = self.device.compute(work_s, Tag(kind, str(layer + 1), current.index, layer + 1, layer + 1))
-        yield task
-        if task.left_s > 0.0:
-            return
-        self.step += 1
-        ready = self.group.buckets.ready
-        if ready[self.step] > ready[step] and not self._lost_memory():
-            current.report(self.name, ready[self.step])
-
-    def _update(self, current: Round) -> Process:
-        """Update the parameters by the sums; once more if a crash comes over it, unless that drops it."""
-        while self.name in current.updating:
-            if self._lost_memory():
-                yield from self._come_up()
-            elif self.update_s == 0.0:
-                self.group.updated(self.name, current)
-            else:
-                tag = Tag("update", "", current.index, 1, self.group.buckets.layers)
-                task = self.device.compute(self.update_s, tag)
-                yield task
-                if task.left_s == 0.0:
-                    self.group.updated(self.name, current)
-
-    def _fetch(self, current: Round) -> Process:
-        """Get the parameters from the nearest worker before that has them; keep one's own if none has."""
-        group, source = self.group, self.group.source(self.name, current)
-        if source is None:
-            del group.behind[self.name]
-        elif group.before is not None and source in group.before.updating:
-            yield group.news()
-        else:
-            layers = group.buckets.layers
-            tag = Tag("pull", f"1-{layers}", current.index, 1, layers)
-            flow = self.sim.network.stream(source, self.name).send(group.buckets.bytes, tag)
-            yield flow
-            if not flow.lost:
-                group.behind.pop(self.name, None)
-            elif not self._lost_memory():
-                group.prune()

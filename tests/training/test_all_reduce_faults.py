@@ -129,6 +129,16 @@ def test_a_fetch_that_a_crash_breaks_is_begun_again_from_another(toy):
     assert trained.run.contributions == [("pi-1", "pi-3"), ("pi-2", "pi-3"), ("pi-1", "pi-2", "pi-3")]
 
 
+def test_an_update_that_all_crash_over_is_made_by_the_first_that_returns(toy):
+    """Sums at 3; pi-1 crashes at 3.25, pi-2 at 3.5; pi-2 is back at 4, pi-1 joins the next iteration."""
+    trained = toy(crash(3.25, 1.5), crash(3.5, 0.5, "pi-2"), on_crash="drop", iterations=3)
+    assert trained.ends_s[0] == 5.0
+    assert [row[:2] for row in trained.sent("pull")] == [("pi-2", "pi-1")]
+    assert trained.run.contributions[0] == ("pi-1", "pi-2")
+    alone = toy(crash(2.5, 1.0), workers=1, on_crash="drop", iterations=2)
+    assert alone.ends_s == [4.5, 7.5]
+
+
 @pytest.mark.parametrize(("policy", "again"), [("wait", 2), ("resume", 1)])
 def test_buckets_that_were_added_up_stay_so(kit, policy, again):
     workload = kit.workload([1.0, 1.0], [1.0, 1.0], [MB, MB])
