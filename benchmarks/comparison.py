@@ -3,8 +3,8 @@
     python benchmarks/comparison.py [--json] [--quick] [--pictures] [--every-event] [--out DIR]
 
 What `edgesim compare` does, with files: simulate each schedule until its iterations repeat, write the rows of
-all of them, summarise, rank. `rows` counts tasks and messages; `simulated` the iterations that were simulated
-event by event; the last row is the sum. Pictures are left out unless asked for.
+all of them, summarise, rank. `simulated` counts the iterations that were simulated event by event; the last
+row is the sum. Pictures are left out unless asked for.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     starts = [time_s for stage, time_s in watch.first.items() if stage.endswith(f" of {len(names)})")]
     ends = [*starts[1:], watch.began + total_s]
     rows = [_row(run, end - start) for run, start, end in zip(found, starts, ends, strict=True)]
-    figures = ("rows", "simulated")
+    figures = ("messages", "simulated")
     return [
         *rows,
         {"schedule": "all", "wall_s": total_s} | {key: sum(row[key] for row in rows) for key in figures},
@@ -92,11 +92,11 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
 def _row(run: Any, wall_s: float) -> dict[str, Any]:
     if run.result is None:
         raise SystemExit(f"{run.axes}: {run.error}")
-    summary, tables = run.result.summary, run.result.tables
+    summary = run.result.summary
     return {
         "schedule": run.axes["training.schedule"],
         "wall_s": wall_s,
-        "rows": tables.spans.num_rows + tables.transfers.num_rows,
+        "messages": summary["messages"],
         "simulated": summary["iterations"] - summary["repeated"]["iterations"],
         "iteration_s": summary["iteration_s"]["steady"],
     }
@@ -115,12 +115,11 @@ def main() -> None:
     if options.json:
         print(json.dumps(rows, indent=1))
         return
-    print(f"{'schedule':>18} {'wall s':>8} {'rows':>12} {'simulated':>9} {'iteration s':>11}")
+    print(f"{'schedule':>18} {'wall s':>8} {'messages':>12} {'simulated':>9} {'iteration s':>11}")
     for row in rows:
         steady = f"{row['iteration_s']:>11.4f}" if "iteration_s" in row else ""
-        print(
-            f"{row['schedule']:>18} {row['wall_s']:>8.1f} {row['rows']:>12,} {row['simulated']:>9} {steady}"
-        )
+        counts = f"{row['messages']:>12,} {row['simulated']:>9}"
+        print(f"{row['schedule']:>18} {row['wall_s']:>8.1f} {counts} {steady}")
 
 
 if __name__ == "__main__":

@@ -94,12 +94,23 @@ def _none(name: str) -> pa.Table:
 
 
 def _touching(table: pa.Table, start_s: float, end_s: float) -> pa.Table:
-    if "time_s" in table.column_names:
-        time = table.column("time_s").to_numpy()
-        return table.filter((time >= start_s) & (time < end_s))
-    return table.filter(
-        (table.column("end_s").to_numpy() > start_s) & (table.column("start_s").to_numpy() < end_s)
-    )
+    """Return the rows that touch [start, end); of a long table most batches are passed over whole."""
+    import pyarrow as pa
+
+    kept = []
+    for batch in table.to_batches():
+        if not batch.num_rows:
+            continue
+        if "time_s" in batch.schema.names:
+            time = batch.column("time_s").to_numpy()
+            inside = (time >= start_s) & (time < end_s)
+        else:
+            first, last = (batch.column(name).to_numpy() for name in ("start_s", "end_s"))
+            if last.max() <= start_s or first.min() >= end_s:
+                continue
+            inside = (last > start_s) & (first < end_s)
+        kept.append(batch.filter(pa.array(inside)))
+    return pa.Table.from_batches(kept, table.schema)
 
 
 @lru_cache(maxsize=8)
