@@ -110,24 +110,6 @@ def parent(place: int) -> int:
     return (place - 1) // 2
 
 
-def tree_path_s(nbytes: float, up: Sequence[Edge], down: Sequence[Edge]) -> float:
-    """Return the least time of a tree all-reduce of B bytes over unlike edges, in s: its longest path.
-
-    `up[i - 1]` leads from place i to its parent, `down[i - 1]` back; N - 1 of each. That two children share
-    their parent's links is left out, so no tree is faster.
-
-    >>> tree_path_s(4.0, [Edge(1.0), Edge(2.0)], [Edge(4.0), Edge(2.0)])
-    6.0
-    """
-    rise = [0.0] * (len(up) + 1)
-    fall = [0.0] * (len(up) + 1)
-    for place in reversed(range(1, len(up) + 1)):
-        above = parent(place)
-        rise[above] = max(rise[above], rise[place] + up[place - 1].time_s(nbytes))
-        fall[above] = max(fall[above], fall[place] + down[place - 1].time_s(nbytes))
-    return rise[0] + fall[0]
-
-
 class Affine(NamedTuple):
     """What an all-reduce of a bucket costs a planner: a start-up, and a time a byte."""
 
@@ -135,6 +117,47 @@ class Affine(NamedTuple):
     """alpha: the time of an all-reduce of nothing, in s."""
     byte_s: float
     """beta: the time that each byte adds, in s/B."""
+
+
+def tree_bound(
+    nbytes: float,
+    up: Sequence[Edge],
+    down: Sequence[Edge],
+    into_Bps: Sequence[float],
+    out_Bps: Sequence[float],
+) -> Affine:
+    """Return a line that no tree all-reduce over unlike edges is below, highest where B bytes are added up.
+
+    `up[i - 1]` leads from place i to its parent, `down[i - 1]` back; N - 1 of each. `into_Bps[i]` is the rate
+    of the slowest link that the messages of all children of place i cross, `out_Bps[i]` of those to them;
+    infinite where there is none; N numbers. At each place the line goes on from one child, or from what both
+    need: no less than either and the bytes of both over the link that they share.
+
+    >>> tree_bound(4.0, [Edge(1.0), Edge(2.0)], [Edge(4.0), Edge(2.0)], [9.0] * 3, [1.0] * 3)
+    Affine(startup_s=0.0, byte_s=3.0)
+    """
+    count = len(up) + 1
+    rise = [Affine(0.0, 0.0)] * count
+    fall = [Affine(0.0, 0.0)] * count
+
+    def cost_s(line: Affine) -> float:
+        return line.startup_s + line.byte_s * nbytes
+
+    for place in reversed(range(count)):
+        below = children(place, count)
+        for edges, lines, shared_Bps in ((up, rise, into_Bps), (down, fall, out_Bps)):
+            found = [_after(lines[child], edges[child - 1]) for child in below]
+            if len(below) > 1:
+                least = Affine(*map(min, zip(*(lines[child] for child in below), strict=True)))
+                wait_s = min(edges[child - 1].latency_s + edges[child - 1].startup_s for child in below)
+                share_s = len(below) / shared_Bps[place]
+                found.append(Affine(least.startup_s + wait_s, least.byte_s + share_s))
+            lines[place] = max(found, key=cost_s, default=lines[place])
+    return Affine(rise[0].startup_s + fall[0].startup_s, rise[0].byte_s + fall[0].byte_s)
+
+
+def _after(line: Affine, edge: Edge) -> Affine:
+    return Affine(line.startup_s + edge.latency_s + edge.startup_s, line.byte_s + 1.0 / edge.rate_Bps)
 
 
 def affine(time_s: Callable[[float], float], upto_bytes: float) -> Affine:
@@ -193,7 +216,7 @@ def least_end_s(ready: Sequence[float], sizes: Sequence[float], time_s: Callable
     """Return a lower bound of `end_s` for any buckets: max over l of ready(l) + time(B(l)), in s.
 
     Layers 1..l cannot begin before the gradient of l is there, and all their bytes are still to come; that
-    several buckets are not faster than one holds where `time_s` is the longest of some chains.
+    several buckets are not faster than one holds where `time_s` is the longest of some chains, or a line.
 
     >>> least_end_s([6.0, 4.0, 2.0], [8.0, 1.0], lambda nbytes: 1.0 + nbytes)
     15.0

@@ -29,7 +29,9 @@ from edgesim.training.config import POLICIES
 from edgesim.training.expectation import Channel, channel
 from edgesim.training.parameter_server import TrainingRun, update_s
 from edgesim.training.passes import Passes, measure
-from edgesim.training.peers import Buckets, Group, Peer
+from edgesim.training.peer import Peer
+from edgesim.training.peer_round import Buckets
+from edgesim.training.peers import Group
 from edgesim.workload import LayerTimer, Learner, ProfileTimer, Workload
 
 SAMPLE_BYTES = 8e6

@@ -19,7 +19,7 @@ from edgesim.planning.collective import (
     ready_s,
     ring_s,
     ring_steps,
-    tree_path_s,
+    tree_bound,
     tree_s,
 )
 from edgesim.planning.segmentation import plan_backward
@@ -75,11 +75,15 @@ def test_a_full_tree_takes_a_time_a_level(depth):
 
 
 @given(EDGES, st.integers(1, 20), st.integers(0, 50))
-def test_a_tree_is_at_least_its_longest_path(edge, count, nbytes):
-    path = tree_path_s(nbytes, [edge] * (count - 1), [edge] * (count - 1))
+def test_a_tree_of_equal_edges_is_at_its_bound_but_for_a_start_up_a_level(edge, count, nbytes):
+    same, rates = [edge] * (count - 1), [edge.rate_Bps] * count
+    line = tree_bound(nbytes, same, same, rates, rates)
+    bound, time_s = line.startup_s + line.byte_s * nbytes, tree_s(nbytes, count, edge)
     depth = count.bit_length() - 1
-    assert path == pytest.approx(2 * depth * edge.time_s(nbytes), rel=1e-12)
-    assert path <= tree_s(nbytes, count, edge) * (1 + 1e-12)
+    assert 2 * depth * edge.time_s(nbytes) <= bound * (1 + 1e-12)
+    assert bound <= time_s * (1 + 1e-12)
+    if (count + 1).bit_count() == 1:  # a full tree
+        assert time_s - bound == pytest.approx(depth * edge.startup_s, abs=1e-9)
 
 
 def test_every_place_but_the_root_has_one_parent():

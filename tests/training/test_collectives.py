@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from edgesim.cluster import Cluster, Device, Hop, Link
 from edgesim.engine import Simulation
-from edgesim.planning.collective import Edge, chunk_bytes, ring_s, tree_path_s, tree_s
+from edgesim.planning.collective import Edge, chunk_bytes, ring_s, tree_bound, tree_s
 from edgesim.timeline import Tag, Timeline
 from edgesim.training.collectives import ALGORITHMS, edges, rehearse
 from edgesim.training.expectation import channel
@@ -71,7 +71,8 @@ def test_unlike_links_take_the_longest_chain_of_messages(rates, links, nbytes):
     sim, _ = reduce(cluster, "tree", nbytes)
     each = costs(cluster, "tree")
     half = len(each) // 2
-    assert sim.now >= tree_path_s(nbytes, each[:half], each[half:]) * (1 - 1e-12)
+    line = tree_bound(nbytes, each[:half], each[half:], [down for _, down in rates], [up for up, _ in rates])
+    assert sim.now >= (line.startup_s + line.byte_s * nbytes) * (1 - 1e-12)
 
 
 def test_the_slowest_link_of_a_ring_rules():
