@@ -197,3 +197,18 @@ def test_missing_devices_and_routes_are_refused(kit):
         start(sim, workload, ProfileTimer(workload), Config(servers=("server",), workers=("b",)))
     with pytest.raises(EdgesimError, match="no route from server to a"):
         start(sim, workload, ProfileTimer(workload), Config(servers=("server",), workers=("a",)))
+
+
+@pytest.mark.parametrize("schedule", ["layer-by-layer", "p3"])
+def test_contention_hides_the_latency_of_a_start_up_and_not_its_occupancy(kit, schedule):
+    # Four workers fill one server link; each message costs 50 ms, which holds the link, or does not.
+    workload = kit.workload([0.01] * 8, [0.01] * 8, [MB // 2] * 8)
+    free, held, waited = (
+        kit.train(
+            kit.cluster([(1.0, 1e7)] * 4, server_Bps=1e7, **cost), workload, schedule=schedule, iterations=3
+        )
+        for cost in ({}, {"occupancy_s": 0.05}, {"latency_s": 0.025})
+    )
+    at_least = 4 * 8 * 0.05  # every message of every worker holds the server's link that long
+    assert held.ends_s[-1] - free.ends_s[-1] > 2.9 * at_least
+    assert waited.ends_s[-1] - free.ends_s[-1] < 3 * 0.3
