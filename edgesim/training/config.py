@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import Literal
 
 from edgesim.errors import EdgesimError
@@ -10,6 +11,8 @@ from edgesim.planning.schedules import Phased, Queued, Schedule, pick
 
 POLICIES = ("wait", "drop", "resume")
 """What a worker's crash means for the iteration; see `Config.on_crash`."""
+PLANNERS = ("adaptive", "once", "last-sample", "min-max", "forecast")
+"""How plans follow what is measured; see `planning.replan`."""
 SYNCHRONIZATIONS = ("bsp", "asp", "ssp")
 """Who waits for whom; see `Config.synchronization`."""
 
@@ -40,6 +43,11 @@ class Planner:
     """Name of the policy, see `planning.replan`."""
     bandwidth_belief: float = 1.0
     """What the bandwidth is taken for before it was measured, as a multiple of what is declared."""
+
+    def __post_init__(self) -> None:
+        _known("planner.policy", self.policy, PLANNERS)
+        if not 0.0 < self.bandwidth_belief < inf:
+            raise EdgesimError(f"training.planner.bandwidth_belief: {self.bandwidth_belief}; above 0 is due")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,7 +46,12 @@ class Side:
     def observe(
         self, policy: Policy, messages: Sequence[tuple[float, float]], compute_s: Sequence[float]
     ) -> None:
-        """Take a sample, and let the policy see it."""
+        """Take a sample, and let the policy see it.
+
+        Messages of one segment to several servers share the time that they take.
+        """
+        ways = max(len(messages) / len(self.track.cuts), 1.0)
+        messages = [(size, time_s / ways) for size, time_s in messages]
         whole_s = with_codec(compute_s, self._codec_s, self._expected_s)
         self.track = replan.see(self.track, messages, whole_s)
         step = policy(self.track)

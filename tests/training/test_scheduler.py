@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import edgesim
+from edgesim.errors import EdgesimError
 from edgesim.events import ChangeLink, Crash, Slow
 from edgesim.timeseries import Series
 from edgesim.training.config import Compression, Planner
@@ -12,6 +14,7 @@ from edgesim.training.scheduler import PLANNING_S
 from edgesim.workload_file import load
 
 PROFILES = Path(__file__).parents[2] / "scenarios" / "profiles"
+SCENARIO = PROFILES.parent / "bandwidth-steps.yaml"
 MODELS = ("googlenet", "inception-v4", "mobilenetv2-32", "resnet-152", "vgg-19")
 POLICIES = ("once", "last-sample", "min-max", "forecast", "adaptive")
 
@@ -159,6 +162,42 @@ def test_compressing_counts_as_computing(kit):
     assert periods(found)[-1] == pytest.approx(periods(truth)[-1], rel=1e-3)
 
 
+@pytest.mark.parametrize("synchronization", ["asp", "ssp"])
+@pytest.mark.parametrize("policy", ["adaptive", "last-sample", "min-max"])
+def test_workers_out_of_step_plan_alone(kit, synchronization, policy):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 1.0, workers=3, server_share=1.5)
+    trained = train(
+        kit, cluster, workload, policy, belief=0.5, iterations=6, synchronization=synchronization, staleness=1
+    )
+    assert len(trained.run.contributions) == 6
+    assert "server" not in {row[0] for row in trained.timeline.spans if row[1].kind == "plan"}
+
+
+def test_a_policy_that_is_none_and_a_belief_in_no_bandwidth_are_refused():
+    with pytest.raises(EdgesimError, match=r"planner.policy: unknown 'adaptiv'"):
+        Planner(policy="adaptiv")
+    with pytest.raises(EdgesimError, match=r"bandwidth_belief: 0.0; above 0"):
+        Planner(bandwidth_belief=0.0)
+
+
+def test_the_shipped_scenario_shows_who_loses_where():
+    ends = {}
+    for run in edgesim.compare(SCENARIO, pictures=False):
+        assert run.result is not None
+        axes = dict(run.axes)
+        policy = axes.pop("training.planner.policy")
+        ends.setdefault(str(axes), {})[policy] = run.result.summary["simulated_s"]
+    step, flips, low, high = ends.values()
+    assert step["once"] > 1.2 * step["adaptive"]
+    assert flips["last-sample"] > 1.2 * flips["adaptive"]
+    assert flips["last-sample"] > 1.1 * flips["once"]
+    for found in (step, flips):
+        assert found["forecast"] < found["adaptive"] < 1.05 * found["forecast"]
+    for found in (low, high):
+        assert found["once"] > 1.1 * found["adaptive"]
+
+
 # --- where workers contend ------------------------------------------------------------------------------
 
 
@@ -194,3 +233,10 @@ def test_another_worker_going_slow_is_told_from_a_slow_server_link(kit):
     once = train(kit, cluster, workload, "once", events=slower, iterations=12)
     adaptive = train(kit, cluster, workload, "adaptive", events=slower, iterations=12)
     assert periods(adaptive)[-1] <= periods(once)[-1] * (1 + 1e-9)
+
+
+def test_a_forecast_for_workers_that_contend_is_refused(kit):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 1.0, workers=4, server_share=2.0)
+    with pytest.raises(EdgesimError, match="take 'adaptive'"):
+        train(kit, cluster, workload, "forecast")
