@@ -336,3 +336,12 @@ def test_a_comparison_holds_as_many_rows_as_fit_and_reads_the_others_when_asked(
         assert "transfers" not in vars(read.result)
         assert read.result.transfers.equals(kept.result.transfers)
         assert read.result.explain() == kept.result.explain()
+
+
+def test_the_one_picture_of_many_runs_is_made_where_each_has_none(tmp_path: Path) -> None:
+    axes = {
+        "seed": list(range(1, 9)),
+        "network.bandwidth": ["10 Mbit/s", "20 Mbit/s", "40 Mbit/s", "80 Mbit/s"],
+    }
+    edgesim.compare(TINY, axes, out=tmp_path, pictures=False, stop={"iterations": 1})
+    assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["compare.png"]

@@ -64,9 +64,10 @@ def compare(
 
     `axes` gives, for each dotted path, the values to put there, or is a list of such blocks, each with
     combinations of its own; by default the scenario's own `compare`. With
-    `out` each run has a directory there, beside `compare.csv` and `compare.png`. An alternative that fails is
-    a `Run` with its error. `every_event` is that of `run`. Raises `ScenarioError` if any alternative is no
-    scenario, before one is run.
+    `out` each run has a directory there, beside `compare.csv` and `compare.png`, which comparisons of more
+    than 24 runs have without `pictures` too. An alternative that fails is a `Run` with its error.
+    `every_event` is that of `run`. Raises `ScenarioError` if any alternative is no scenario, before one is
+    run.
     """
     stated = _stated(scenario, overrides)
     chosen = _axes(stated, axes)
@@ -74,9 +75,12 @@ def compare(
     if not points:
         raise EdgesimError(f"{stated.name}: nothing to compare; an axis has no values")
     runs = partial(simulate, pictures=pictures, every_event=every_event)
-    return _compared(stated.name, points, _path(out), progress or silent, pictures, runs)
+    drawn = pictures or len(points) > MANY
+    return _compared(stated.name, points, _path(out), progress or silent, drawn, runs)
 
 
+MANY = 24
+"""Of more runs the one picture of all is made even where the runs have none: nobody looks at each."""
 MOST_ROWS = 2_000_000
 """Rows of all runs together that a comparison with a directory holds in memory."""
 Points = Sequence[tuple[Mapping[str, Any], Scenario]]
