@@ -80,8 +80,9 @@ class JointScheduler:
     @property
     def settled(self) -> bool:
         """Whether more measurements like the last would change nothing."""
-        waiting = self._planning or self._ready is not None
-        return not waiting and bool(self._paces) and still(self._paces[-1])
+        if self._planning or self._ready is not None:
+            return False
+        return self._config.policy == "min-max" or (bool(self._paces) and still(self._paces[-1]))
 
     def _open(self) -> None:
         """Begin an iteration: take plans that are ready, or see whether there is need of some."""

@@ -1,12 +1,13 @@
 """Planning during the run, by simulation: what it recovers, what it costs, and that it can let well alone."""
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import edgesim
-from edgesim.errors import EdgesimError
+from edgesim.errors import Deadlock, EdgesimError
 from edgesim.events import ChangeLink, Crash, Slow
 from edgesim.timeseries import Series
 from edgesim.training.config import Compression, Planner
@@ -198,6 +199,28 @@ def test_the_shipped_scenario_shows_who_loses_where():
         assert found["once"] > 1.1 * found["adaptive"]
 
 
+@pytest.mark.parametrize("belief", [0.5, 2.0])
+def test_a_forecast_of_the_course_learns_how_fast_the_link_is_on_the_whole(kit, belief):
+    workload = load(PROFILES / "mobilenetv2-32.json")
+    cluster = cable(kit, workload, 1.0, times_s=[0.0, 0.2], factors=[1.0, 0.25], period_s=0.5)
+    knowing = train(kit, cluster, workload, "forecast", iterations=12)
+    learning = train(kit, cluster, workload, "forecast", belief=belief, iterations=12)
+    assert learning.ends_s[-1] <= 1.05 * knowing.ends_s[-1]
+    for one in (knowing, learning):
+        assert 0.0 < sum(planned(one).values()) < 0.02 * one.ends_s[-1]
+
+
+def test_a_link_that_dies_for_ever_is_no_reason_to_fail_over_a_forecast(kit):
+    workload = kit.workload([1.0, 1.0], [1.0, 1.0], [10**6, 10**6])
+    cluster = kit.cluster([(1.0, 1e6)])
+    dying = Series(times_s=(0.0, 30.0), values=(1.0, 0.0))
+    cluster = replace(
+        cluster, links={name: replace(link, factor=dying) for name, link in cluster.links.items()}
+    )
+    with pytest.raises(Deadlock, match="waits for push"):  # and no error of the planner
+        train(kit, cluster, workload, "forecast", iterations=None)
+
+
 # --- where workers contend ------------------------------------------------------------------------------
 
 
@@ -240,3 +263,24 @@ def test_a_forecast_for_workers_that_contend_is_refused(kit):
     cluster = cable(kit, workload, 1.0, workers=4, server_share=2.0)
     with pytest.raises(EdgesimError, match="take 'adaptive'"):
         train(kit, cluster, workload, "forecast")
+
+
+@pytest.mark.parametrize("seed", [3, 10, 17, 25])
+@pytest.mark.parametrize("belief", [0.5, 2.0])
+def test_unlike_workers_behind_one_link_recover_within_five_iterations(kit, seed, belief):
+    rng = random.Random(seed)
+    layers, spread = rng.randint(4, 20), rng.choice([0.3, 1.0, 1.5])
+    sizes = [int(1e5 * rng.lognormvariate(0, spread)) + 1 for _ in range(layers)]
+    forward = [rng.choice([0.02, 0.1, 0.5]) * rng.lognormvariate(0, spread) for _ in range(layers)]
+    workload = kit.workload(forward, [2 * one for one in forward], sizes, optimizer_s=0.1)
+    workers = [(2 ** rng.uniform(-2, 1), 1e6 * 2 ** rng.uniform(-2, 2)) for _ in range(8)]
+    cluster = kit.cluster(
+        workers,
+        server_Bps=8e6 * 10 ** rng.uniform(-1.2, 0.3),
+        occupancy_s=rng.choice([0.0, 1e-3, 1e-2]),
+        latency_s=rng.choice([0.0, 5e-3]),
+    )
+    truth = periods(train(kit, cluster, workload, "once", iterations=1))[0]
+    found = periods(train(kit, cluster, workload, "adaptive", belief=belief, iterations=6))
+    assert found[4] <= 1.02 * truth
+    assert found[5] <= 1.02 * truth
