@@ -28,7 +28,6 @@ from edgesim import workload_file
 from edgesim.errors import EdgesimError
 from edgesim.planning.bounds import duplex_s
 from edgesim.planning.schedules import Phased, Queued, pick
-from edgesim.training.parameter_server import update_s
 from edgesim.workload import ProfileTimer, rebatched
 
 FOLDER = Path(__file__).parents[1] / "scenarios" / "papers"
@@ -77,7 +76,10 @@ def _text(value: Any) -> Any:
 
 
 def barrier_free_s(variant: language.Scenario) -> float | None:
-    """Return the bound of a lone worker without a barrier, in s; None for several, or changing bandwidth."""
+    """Return the bound of a lone worker without a barrier, in s; None for several, or changing bandwidth.
+
+    Without the update, of which layer 1 need not wait for more than its own part.
+    """
     cluster = language.build.cluster(variant)
     if len(cluster.devices) != 2 or any(link.factor for link in cluster.links.values()):
         return None
@@ -89,8 +91,7 @@ def barrier_free_s(variant: language.Scenario) -> float | None:
     transfer_s = [layer.parameter_bytes / link.bandwidth_Bps for layer in workload.layers]
     forward_s = [timer.forward_s(worker, layer) for layer in layers]
     backward_s = [timer.backward_s(worker, layer) for layer in layers]
-    bound_s = duplex_s(transfer_s, forward_s, backward_s, transfer_s, link.occupancy_s)
-    return bound_s + update_s(workload, cluster.devices["server"])
+    return duplex_s(transfer_s, forward_s, backward_s, transfer_s, link.occupancy_s)
 
 
 def tasks(only: str, quick: bool) -> list[tuple[Path, int]]:
