@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -345,3 +346,22 @@ def test_the_one_picture_of_many_runs_is_made_where_each_has_none(tmp_path: Path
     }
     edgesim.compare(TINY, axes, out=tmp_path, pictures=False, stop={"iterations": 1})
     assert sorted(path.name for path in tmp_path.rglob("*.png")) == ["compare.png"]
+
+
+def test_blocks_of_axes_are_one_comparison_in_which_every_run_has_every_axis() -> None:
+    blocks: list[dict[str, list[Any]]] = [
+        {"seed": [5, 6], "training.schedule": ["sequential"]},
+        {"training.schedule": ["sequential", "dynacomm"], "seed": [6]},
+    ]
+    comparison = edgesim.compare(TINY, blocks, pictures=False)
+    rows = comparison.table[["seed", "training.schedule"]].to_numpy().tolist()
+    assert rows == [[5, "sequential"], [6, "sequential"], [6, "dynacomm"]]
+    (single,) = edgesim.compare(TINY, {**blocks[1], "training.schedule": ["dynacomm"]}, pictures=False)
+    assert single.result is not None
+    last = comparison.runs[-1].result
+    assert last is not None
+    assert last.summary["fingerprint"] == single.result.summary["fingerprint"]
+    with pytest.raises(EdgesimError, match="or a list of such"):
+        edgesim.compare(TINY, [{"seed": [1]}, "training.schedule"])  # type: ignore[list-item]
+    with pytest.raises(EdgesimError, match="its values must be a list"):
+        edgesim.compare(TINY, [{"seed": 1}])  # type: ignore[dict-item]
