@@ -21,6 +21,7 @@ from edgesim.planning import forecast
 from edgesim.planning.cost import PlanningError
 from edgesim.planning.estimate import Observation
 from edgesim.planning.replan import MOVED
+from edgesim.planning.supply import Supply
 from edgesim.timeline import Tag
 from edgesim.timeseries import Series
 from edgesim.training.config import Config
@@ -122,7 +123,7 @@ class _Lane:
         due = sent = 0.0
         for (size, time_s), begin_s in zip(messages, begins_s, strict=True):
             moving_s = max(time_s - self.startup_s, 0.0)
-            supply = forecast.Supply(self.course(begin_s + self.startup_s, moving_s))
+            supply = Supply(self.course(begin_s + self.startup_s, moving_s))
             due += supply.until(moving_s)
             sent += size
         if due > 0.0 and sent > 0.0 and abs(sent / due - 1.0) > MOVED:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from simpy import Event
@@ -127,15 +128,25 @@ def _sides(sim: Simulation, config: Config, name: str, one: Outlook, plans: Both
     assert isinstance(schedule, Phased), f"{config.schedule} has no phases to plan again"
     spec = sim.cluster.devices[name]
 
-    def track(channel: Channel, compute_s: tuple[float, ...], plan: Segmentation, **more: Any) -> Track:
-        belief = Sample(startup_s=channel.startup_s, rate_Bps=channel.rate_Bps, compute_s=compute_s)
-        planning_s = planning_work_s(spec, len(one.sizes))
-        shown = {"cut": schedule.cut, "planning_s": planning_s, **more}
-        return Track(sizes=one.sizes, cuts=plan.cuts, belief=(belief,), **shown)
-
-    ahead = track(one.pull, one.forward_s, plans[0])
-    back = track(one.push, one.backward_s, plans[1], ratio=one.push_ratio, backward=True)
+    ahead = Track(
+        sizes=one.sizes,
+        cuts=plans[0].cuts,
+        belief=(_believed(one.pull, one.forward_s),),
+        cut=schedule.cut,
+        planning_s=planning_work_s(spec, len(one.sizes)),
+    )
+    back = replace(
+        ahead,
+        cuts=plans[1].cuts,
+        belief=(_believed(one.push, one.backward_s),),
+        ratio=one.push_ratio,
+        backward=True,
+    )
     return Side(ahead, plans[0], ()), Side(back, plans[1], codec_s(config, spec, one.sizes))
+
+
+def _believed(channel: Channel, compute_s: tuple[float, ...]) -> Sample:
+    return Sample(startup_s=channel.startup_s, rate_Bps=channel.rate_Bps, compute_s=compute_s)
 
 
 def codec_s(config: Config, device: Device, sizes: Sequence[int]) -> tuple[float, ...]:
