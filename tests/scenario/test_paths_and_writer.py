@@ -118,6 +118,7 @@ EVENT = st.fixed_dictionaries(
     },
 )
 VALUE = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20)
+AXES = st.dictionaries(st.sampled_from(["seed", "training.schedule"]), st.lists(VALUE, max_size=3))
 SCENARIO = st.fixed_dictionaries(
     {
         "name": LINE,
@@ -142,9 +143,7 @@ SCENARIO = st.fixed_dictionaries(
         "description": st.text(min_size=1).filter(str.strip),
         "seed": st.integers(0, 2**60),
         "events": st.lists(EVENT, max_size=3),
-        "compare": st.dictionaries(
-            st.sampled_from(["seed", "training.schedule"]), st.lists(VALUE, max_size=3)
-        ),
+        "compare": AXES | st.lists(AXES, min_size=1, max_size=3),
     },
 )
 
