@@ -49,6 +49,7 @@ class Pool:
 
     def retire(self) -> None:
         """Be as new again, without paths; an alarm that is still set finds nothing due."""
+        self._reset(0.0)
         self.level = None
         self.alarm_at = inf
         self.shared.clear()
@@ -70,7 +71,12 @@ class Pool:
             elif pipe.on_first is not None and len(pipe.paths) == 1:
                 pipe.on_first()
         hub = self._hub()
-        if hub is None or hub is not self.level:
+        if self.level is None and len(self.paths) == 1:  # what `reshape` comes to in a pool that was empty
+            self.since, self.level = now, hub
+            path.key = None
+            path.version += 1
+            self._enter_level(path)
+        elif hub is None or hub is not self.level:
             self.reshape(now)
         else:
             self._advance(now)
@@ -147,6 +153,8 @@ class Pool:
         self.freeze(now)
         self._reset(now)
         self.level = self._hub()
+        if self.level is not None and any(self.level not in path.pipes for path in self.paths):
+            self.level = None  # in parts, since a path has gone that joined them: `FairShare` splits it
         for path in self.paths:
             path.key = None
             path.version += 1

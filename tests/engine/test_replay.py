@@ -98,6 +98,18 @@ def networks(draw):
     return links, flows, draw(st.lists(changes, max_size=3, unique_by=lambda change: change["time"]))
 
 
+def test_flows_that_only_one_joined_go_apart_when_it_ends_and_another_begins():
+    """At 3 s the flow over both links ends, and in the same instant one begins on the first of them."""
+    links = {"a": {"bw": 2.0, "lat": 0.0}, "b": {"bw": 2.0, "lat": 0.0}}
+    flows = [
+        {"id": "first", "route": ["a"], "start": 2.0, "bytes": 2.0, "max_rate": 1.0},
+        {"id": "second", "route": ["b"], "start": 2.0, "bytes": 2.0},
+        {"id": "both", "route": ["a", "b"], "start": 2.0, "bytes": 1.0},
+        {"id": "new", "route": ["a"], "start": 3.0, "bytes": 1.0},
+    ]
+    assert replay(links, flows) == {"first": 4.0, "second": 3.5, "both": 3.0, "new": 4.0}
+
+
 @settings(max_examples=300, deadline=None)
 @given(networks())
 def test_replay_agrees_with_the_definition(network):
