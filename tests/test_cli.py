@@ -104,6 +104,7 @@ def test_run_writes_its_directory_and_explains(tmp_path: Path, capsys: pytest.Ca
         "spans.parquet",
         "transfers.parquet",
         "marks.parquet",
+        "updates.parquet",
         "timeline.png",
         "trace.json.gz",
     }
