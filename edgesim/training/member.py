@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Generic, TypeVar
 
 from simpy import Event
@@ -52,6 +53,6 @@ class Member(Generic[S]):
         """True: what was in memory is lost, or nothing was yet."""
         return self.crash is None or self.crash.triggered
 
-    def push_bytes(self, nbytes: int) -> float:
-        """Return what is pushed of so many bytes of gradient, in B."""
-        return nbytes * self.config.push_ratio if self.config.compression else nbytes
+    def push_bytes(self, nbytes: int) -> int:
+        """Return what is pushed of so many bytes of gradient, in whole B, rounded up."""
+        return math.ceil(nbytes * self.config.push_ratio) if self.config.compression else nbytes
