@@ -42,7 +42,7 @@ class ParameterServer(Section):
     """Name of the training method."""
     server: Name | None = Field(default=None, examples=["server"])
     """Device that holds the parameters."""
-    servers: tuple[Name, ...] | None = Field(default=None, min_length=2, examples=[["server-1", "server-2"]])
+    servers: tuple[Name, ...] | None = Field(default=None, min_length=1, examples=[["server-1", "server-2"]])
     """Instead of `server`: devices or groups that hold the parameters, each some of the layers, so that their
     bytes are as equal as can be. The first opens and ends the iterations."""
     workers: tuple[Name, ...] | None = Field(default=None, min_length=1, examples=[["pi"]])
