@@ -8,12 +8,13 @@ and takes the best; if its own way with the barrier is shorter still, it keeps t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import inf
 
 from edgesim.cluster import Cluster
 from edgesim.plan import QueuePlan
 from edgesim.planning.overlap_model import period_s
-from edgesim.planning.schedules import Queued, pick
+from edgesim.planning.schedules import SCHEDULES, Queued
 from edgesim.training.config import Config
 from edgesim.training.expectation import Outlook, Outlooks, Plans, contended, predicted_s, shared
 from edgesim.training.parts import Placement
@@ -92,23 +93,32 @@ def _rehearsed(situation: Situation, plans: list[tuple[QueuePlan, float]]) -> tu
     """Return the plan of the shortest rehearsed period, and that, in s."""
     scene = situation.stage
     best, best_s = plans[0][0], inf
-    for plan, expected_s in [*plans, _slices(situation)]:
-        messages = len(plan.push_borders) + len(plan.pull_borders)
-        if messages * len(situation.alone) * SETTLING > REHEARSED_MESSAGES:
-            time_s = expected_s
-        else:
+    rivals = [one for one in _rivals(situation) if _rehearsable(situation, one[0])]
+    for plan, expected_s in [*plans, *rivals]:
+        time_s = expected_s
+        if _rehearsable(situation, plan):
             time_s = scene.queued(plan, situation.update_s, 2.0 * SETTLING * min(best_s, 10.0 * expected_s))
         if time_s < best_s:
             best, best_s = plan, time_s
     return best, best_s
 
 
-def _slices(situation: Situation) -> tuple[QueuePlan, float]:
-    """Return a rival's plan as one more candidate."""
-    rival = pick("bytescheduler")
-    assert isinstance(rival, Queued)
+def _rehearsable(situation: Situation, plan: QueuePlan) -> bool:
+    """Tell whether a rehearsal has few enough messages."""
+    messages = len(plan.push_borders) + len(plan.pull_borders)
+    return messages * len(situation.alone) * SETTLING <= REHEARSED_MESSAGES
+
+
+def _rivals(situation: Situation) -> list[tuple[QueuePlan, float]]:
+    """Return the other schedules' plans for the slowest worker, as more candidates; fewest messages first."""
     kinds = _kinds(situation.expected)
-    return _predicted(situation, kinds, rival.split(kinds[0].costs(situation.elements, situation.update_s)))
+    costs = kinds[0].costs(situation.elements, situation.update_s)
+    rivals = [schedule for schedule in SCHEDULES.values() if isinstance(schedule, Queued)]
+    plans = [rival.split(costs) for rival in rivals if not rival.adapts]
+    layers = tuple(dict.fromkeys(end for end in accumulate(costs.sizes) if end))
+    plans.append(QueuePlan(push_borders=layers, pull_borders=layers, method="layer-by-layer"))
+    plans.sort(key=lambda plan: len(plan.push_borders))
+    return [_predicted(situation, kinds, plan) for plan in plans]
 
 
 def _with_barrier(situation: Situation) -> tuple[Plans, float]:
