@@ -131,7 +131,7 @@ def run(
     from edgesim import experiment
     from edgesim.console import Progress
 
-    scenario = _load(file, changes)
+    scenario = _load(file, changes, alone=True)
     folder = out or Path("runs") / _slug(scenario.name)
     with _stoppable(), Progress(quiet=quiet) as progress:
         result = experiment.run(
@@ -185,7 +185,7 @@ def compare(
     from edgesim import experiment
     from edgesim.console import Progress
 
-    scenario = _load(file, changes)
+    scenario = _load(file, changes, alone=bool(axes))
     folder = out or Path("runs") / f"{_slug(scenario.name)}-compare"
     chosen = _axes(axes) if axes else None
     with _stoppable(), _axes_named(), Progress(quiet=quiet) as progress:
@@ -283,13 +283,14 @@ def list_(
     show_names(kind)
 
 
-def _load(file: Path, changes: list[str] | None) -> Scenario:
+def _load(file: Path, changes: list[str] | None, *, alone: bool = False) -> Scenario:
     from edgesim import scenario
 
     stated = scenario.load(file)
     if not changes:
         return stated
-    return scenario.ensure(scenario.overrides(stated, dict(_pair(change) for change in changes), "--set"))
+    changed = scenario.overrides(stated, dict(_pair(change) for change in changes), "--set")
+    return scenario.ensure(changed, alone=alone)
 
 
 def _pair(change: str) -> tuple[str, Any]:

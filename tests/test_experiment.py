@@ -365,3 +365,14 @@ def test_blocks_of_axes_are_one_comparison_in_which_every_run_has_every_axis() -
         edgesim.compare(TINY, [{"seed": [1]}, "training.schedule"])  # type: ignore[list-item]
     with pytest.raises(EdgesimError, match="its values must be a list"):
         edgesim.compare(TINY, [{"seed": 1}])  # type: ignore[dict-item]
+
+
+def test_what_a_scenario_compares_does_not_hinder_a_run_of_something_else() -> None:
+    policy = {"training.planner.policy": "once"}  # has no effect for one of its alternatives, sequential
+    result = edgesim.run(TINY, stop__iterations=1, **policy)
+    assert result.scenario.compare is None
+    other = edgesim.compare(TINY, {"seed": [1, 2]}, stop={"iterations": 1}, pictures=False, **policy)
+    assert len(other) == 2
+    with pytest.raises(ScenarioError, match="with 'sequential'"):
+        edgesim.compare(TINY, **policy)
+    assert edgesim.run(TINY, stop__iterations=1).scenario.compare is not None

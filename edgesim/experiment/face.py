@@ -44,7 +44,7 @@ def run(
     Raises `ScenarioError` or `ProfileError` before anything is simulated, `SimulationError` where the run
     cannot go on, and `Interrupted` on Ctrl-C; what happened until then is in the directory.
     """
-    stated = _stated(scenario, overrides)
+    stated = _stated(scenario, overrides, alone=True)
     report, place = progress or silent, _path(out)
     workloads = Workloads(report, _path(replay))
     return simulate(stated, workloads, out=place, progress=report, pictures=pictures, every_event=every_event)
@@ -69,7 +69,7 @@ def compare(
     `every_event` is that of `run`. Raises `ScenarioError` if any alternative is no scenario, before one is
     run.
     """
-    stated = _stated(scenario, overrides)
+    stated = _stated(scenario, overrides, alone=axes is not None)
     chosen = _axes(stated, axes)
     points = [(point, language.ensure(variant)) for point, variant in language.variants(stated, chosen)]
     if not points:
@@ -228,7 +228,8 @@ def _check_values(block: Mapping[str, Any]) -> None:
             )
 
 
-def _stated(scenario: Any, overrides: Mapping[str, Any]) -> Scenario:
+def _stated(scenario: Any, overrides: Mapping[str, Any], *, alone: bool) -> Scenario:
+    """Return the scenario that is meant, checked; `alone`: what it would compare itself plays no part."""
     if not isinstance(scenario, Scenario | str | Path):
         remedy = "make one of it: edgesim.Scenario(**values)"
         if not isinstance(scenario, Mapping):
@@ -241,7 +242,7 @@ def _stated(scenario: Any, overrides: Mapping[str, Any]) -> Scenario:
         stated = language.overrides(
             stated, {key.replace("__", "."): value for key, value in overrides.items()}
         )
-    return language.ensure(stated)
+    return language.ensure(stated, alone=alone)
 
 
 def _path(out: str | Path | None) -> Path | None:

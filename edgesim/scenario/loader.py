@@ -15,6 +15,7 @@ from edgesim.scenario.check import check
 from edgesim.scenario.document import Document, Path_, parse, read, where
 from edgesim.scenario.explain import misspelt, wrong_paths
 from edgesim.scenario.model import Scenario
+from edgesim.scenario.paths import override
 
 
 def load(path: str | Path) -> Scenario:
@@ -35,9 +36,14 @@ def loads(text: str, file: str = "<string>", base: str | Path = ".", *, meaning:
     return _checked(document) if meaning else Scenario.of(document)
 
 
-def ensure(scenario: Scenario) -> Scenario:
-    """Return the scenario if `check` finds nothing. Raises `ScenarioError` with every problem it finds."""
+def ensure(scenario: Scenario, *, alone: bool = False) -> Scenario:
+    """Return the scenario if `check` finds nothing. Raises `ScenarioError` with every problem it finds.
+
+    With `alone` nothing is compared: alternatives of its own that do not go with it are taken away.
+    """
     problems = check(scenario)
+    if alone and problems and all(problem.where.startswith("compare") for problem in problems):
+        return ensure(override(scenario, "compare", None))
     if problems:
         raise ScenarioError(problems)
     return scenario
