@@ -28,6 +28,7 @@ from edgesim import workload_file
 from edgesim.errors import EdgesimError
 from edgesim.planning.bounds import duplex_s
 from edgesim.planning.schedules import Phased, Queued, pick
+from edgesim.report.ranking import told
 from edgesim.workload import ProfileTimer, rebatched
 
 FOLDER = Path(__file__).parents[1] / "scenarios" / "papers"
@@ -264,14 +265,13 @@ def _is_pair(key: str) -> bool:
 
 
 def _where(row: Row) -> str:
-    return (
-        ", ".join(
-            f"{key.rpartition('.')[2]} {value}"
-            for key, value in row.items()
-            if "." in key and key != SCHEDULE and value is not None
-        )
-        + f" ({row['model']})"
-    )
+    """Return what tells a setting from others, a bandwidth over time in words."""
+    parts = []
+    for key, value in row.items():
+        if "." in key and key != SCHEDULE and value is not None:
+            series = json.loads(value) if str(value).startswith("{") else value
+            parts.append(f"{key.rpartition('.')[2]} {told(series)}")
+    return f"{row['model']}: {', '.join(parts)}"
 
 
 def _barrier_free(rows: Sequence[Row]) -> None:
