@@ -328,7 +328,7 @@ def test_a_comparison_holds_as_many_rows_as_fit_and_reads_the_others_when_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = edgesim.compare(TINY, {"seed": [1, 2]}, pictures=False)
-    monkeypatch.setattr(face, "MOST_ROWS", 0)
+    monkeypatch.setattr(face, "MOST_BYTES", 0)
     released = edgesim.compare(TINY, {"seed": [1, 2]}, out=tmp_path / "out", pictures=False)
     assert released.winner == held.winner
     for kept, read in zip(held, released, strict=True):

@@ -81,8 +81,8 @@ def compare(
 
 MANY = 24
 """Of more runs the one picture of all is made even where the runs have none: nobody looks at each."""
-MOST_ROWS = 2_000_000
-"""Rows of all runs together that a comparison with a directory holds in memory."""
+MOST_BYTES = 2 * 2**30
+"""Rows of all runs together that a comparison with a directory holds in memory, in B."""
 Points = Sequence[tuple[Mapping[str, Any], Scenario]]
 Simulate = Callable[..., Result]
 """`simulate` with what is the same for all runs already said."""
@@ -113,12 +113,13 @@ def _compared(
 
 
 def _held(run: Run, held: int, folder: Path | None) -> int:
-    """Return how many rows a comparison holds with a run; those that are too many stay in its directory."""
+    """Return how many bytes a comparison holds with a run; what is too much stays in its directory."""
     if folder is None or run.known is None:
         return held
-    rows: int = run.known.tables.spans.num_rows + run.known.tables.transfers.num_rows
-    if held + rows <= MOST_ROWS:
-        return held + rows
+    tables = run.known.tables
+    nbytes: int = tables.spans.get_total_buffer_size() + tables.transfers.get_total_buffer_size()
+    if held + nbytes <= MOST_BYTES:
+        return held + nbytes
     run.known.release()
     return held
 

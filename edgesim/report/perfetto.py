@@ -15,8 +15,8 @@ from typing import Any
 from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
 
-SLICE_LIMIT = 1_000_000
-"""Most slices written, the earliest; Perfetto in a browser does not open much more."""
+SLICE_LIMIT = 250_000
+"""Most slices written, the earliest: more than anybody looks at one by one, and written in two seconds."""
 LANES = ("compute", "out", "in")
 NETWORK = "network"
 """Process that holds the marks of what is not a device."""
