@@ -536,7 +536,9 @@ def test_another_batch_where_every_worker_has_a_compute(
     wrong: Wrong, changed: Changed, profile: Path
 ) -> None:
     """Only the server, whose update does not hang on the batch, may take its time from the profile."""
-    text = changed(("batch_size: 8", "profile: lenet.json, batch_size: 16"), ("speed: 0.25", "preset: laptop"))
+    text = changed(
+        ("batch_size: 8", "profile: lenet.json, batch_size: 16"), ("speed: 0.25", "preset: laptop")
+    )
     scenario.loads(text, base=profile)
     small = text.replace("memory: 1 GiB", "memory: 20 MiB")
     scenario.loads(small.replace(", batch_size: 16", ""), base=profile)
