@@ -14,7 +14,7 @@ from math import inf
 from edgesim.cluster import Cluster
 from edgesim.plan import QueuePlan
 from edgesim.planning.overlap_model import period_s
-from edgesim.planning.schedules import SCHEDULES, Queued
+from edgesim.planning.schedules import SCHEDULES, Queued, is_built_in
 from edgesim.training.config import Config
 from edgesim.training.expectation import Outlook, Outlooks, Plans, contended, predicted_s, shared
 from edgesim.training.parts import Placement
@@ -67,6 +67,8 @@ def unbarred(situation: Situation, schedule: Queued) -> tuple[Plans | QueuePlan,
     ]
     if not schedule.adapts:
         return plans[0]
+    if not is_built_in(situation.config.schedule):  # what a user's own schedule does is to be seen
+        return min(plans, key=lambda one: one[1])
     exact = len(kinds) == 1 and not situation.together
     best, best_s = min(plans, key=lambda one: one[1]) if exact else _rehearsed(situation, plans)
     barred, barred_s = _with_barrier(situation)

@@ -15,7 +15,7 @@ from math import inf
 from edgesim.cluster import Cluster, Device
 from edgesim.engine import Simulation
 from edgesim.plan import QueuePlan, Segmentation
-from edgesim.planning.schedules import PHASED
+from edgesim.planning.schedules import PHASED, is_built_in
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.timeline import Timeline
 from edgesim.timeseries import Series, constant
@@ -117,8 +117,9 @@ def stage(cluster: Cluster, placement: Placement, alone: Outlooks, config: Confi
 def choose(scene: Stage, method: str) -> tuple[Plans, float]:
     """Return the plans of the shortest rehearsed iteration, and its time without the update, in s.
 
-    Candidates: `method` with shared rates, with rates as if alone, every other schedule, and refinements of
-    the best by the rates observed. The first of equals wins, so `method` itself where nothing is better.
+    Candidates: `method` with shared rates, with rates as if alone, every other schedule of edgesim (unless
+    the method is a user's own: then what it does is to be seen), and refinements of the best by the rates
+    observed. The first of equals wins, so `method` itself where nothing is better.
     """
     best: Plans = {}
     best_s = inf
@@ -148,7 +149,8 @@ def _cuts(plans: Plans) -> Cuts:
 
 def _candidates(scene: Stage, method: str) -> Iterator[Plans]:
     together = shared(scene.cluster, scene.alone)
-    for name in (method, *(name for name in PHASED if name != method)):
+    rivals = [name for name in PHASED if name != method] if is_built_in(method) else []
+    for name in (method, *rivals):
         yield {worker: one.planned(name) for worker, one in together.items()}
     yield {worker: one.planned(method) for worker, one in scene.alone.items()}
 

@@ -212,3 +212,20 @@ def test_contention_hides_the_latency_of_a_start_up_and_not_its_occupancy(kit, s
     at_least = 4 * 8 * 0.05  # every message of every worker holds the server's link that long
     assert held.ends_s[-1] - free.ends_s[-1] > 2.9 * at_least
     assert waited.ends_s[-1] - free.ends_s[-1] < 3 * 0.3
+
+
+def worst(times):
+    return (times.layers,)
+
+
+@pytest.mark.parametrize("adapts", [False, True])
+def test_a_schedule_of_ones_own_is_what_runs_where_workers_contend(kit, monkeypatch, adapts):
+    from edgesim.planning import schedules
+
+    monkeypatch.setattr(schedules.own, "imported", lambda name: schedules.Phased(worst, adapts=adapts))
+    workload = kit.workload([0.1] * 6, [0.1] * 6, [MB] * 6)
+    cluster = kit.cluster([(1.0, 1e7)] * 4, server_Bps=1e7, occupancy_s=0.001)
+    mine = kit.train(cluster, workload, schedule="mine:worst", iterations=2)
+    assert {plan.cuts for plans in mine.run.plans.values() for plan in plans} == {(6,)}
+    best = kit.train(cluster, workload, schedule="dynacomm", iterations=2)
+    assert best.ends_s[-1] < mine.ends_s[-1]
