@@ -85,6 +85,11 @@ class LinkState:
         """Bandwidth without factor and cuts, in B/s."""
         return self._bases[-1][1]
 
+    @property
+    def bases(self) -> tuple[tuple[float, float], ...]:
+        """Time in s from which each bandwidth in B/s was in force, without factor and cuts."""
+        return tuple(self._bases)
+
     def cut(self) -> None:
         """Carry nothing until as many `mend`s have come."""
         self._cuts += 1

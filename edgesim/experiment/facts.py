@@ -48,6 +48,8 @@ def counted(sim: Simulation) -> RunFacts:
             name: LinkFacts(
                 carried_bytes=link.carried_bytes + flowing.get(name, 0.0),
                 capacity_bytes=link.capacity_bytes(now),
+                startup_s=link.startup_s,
+                bases=link.bases,
             )
             for name, link in sim.network.links.items()
         },
@@ -68,14 +70,19 @@ def prolonged(before: RunFacts, now: RunFacts, times: int) -> RunFacts:
         for name, one in now.devices.items()
     }
     links = {
-        name: LinkFacts(
-            carried_bytes=_on(before.links.get(name, LinkFacts()).carried_bytes, one.carried_bytes, times),
-            capacity_bytes=_on(before.links.get(name, LinkFacts()).capacity_bytes, one.capacity_bytes, times),
-        )
-        for name, one in now.links.items()
+        name: _carried_on(before.links.get(name, LinkFacts()), one, times) for name, one in now.links.items()
     }
     simulated_s = _on(before.simulated_s, now.simulated_s, times)
     return replace(now, simulated_s=simulated_s, devices=devices, links=links)
+
+
+def _carried_on(before: LinkFacts, now: LinkFacts, times: int) -> LinkFacts:
+    return replace(
+        now,
+        carried_bytes=_on(before.carried_bytes, now.carried_bytes, times),
+        capacity_bytes=_on(before.capacity_bytes, now.capacity_bytes, times),
+        startup_s=_on(before.startup_s, now.startup_s, times),
+    )
 
 
 def _on(before: float, now: float, times: int) -> float:

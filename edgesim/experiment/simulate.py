@@ -269,6 +269,7 @@ class _Run:
             scenario_text=self.scenario.to_yaml(),
             seed=self.scenario.seed,
             server=training.leader(self.scenario),
+            servers=training.servers(self.scenario),
             schedule=self.scenario.training.schedule,
             complete=not stopped,
             stopped=stopped,

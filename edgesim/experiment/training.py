@@ -55,7 +55,12 @@ def _planner(asked: ParameterServer) -> Planner | None:
 
 def leader(scenario: Scenario) -> str | None:
     """Return the server that ends the iterations, the first of several; without one any worker may."""
-    return next(iter(hosts_of(scenario)), None)
+    return next(iter(servers(scenario)), None)
+
+
+def servers(scenario: Scenario) -> tuple[str, ...]:
+    """Return all servers of a scenario's training; none where workers add up gradients among themselves."""
+    return hosts_of(scenario)
 
 
 def memory_bytes(scenario: Scenario, workload: Workload) -> dict[str, float]:

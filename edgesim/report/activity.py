@@ -71,6 +71,24 @@ def common(one: Intervals, other: Intervals) -> Intervals:
     return found
 
 
+def outside(inner: Intervals, other: Intervals) -> Intervals:
+    """Return where `inner` holds and `other` does not.
+
+    >>> outside([(0.0, 4.0)], [(1.0, 2.0), (3.0, 5.0)])
+    [(0.0, 1.0), (2.0, 3.0)]
+    """
+    found: Intervals = []
+    for start, end in inner:
+        at = start
+        for begin, finish in common([(start, end)], other):
+            if begin > at:
+                found.append((at, begin))
+            at = finish
+        if end > at:
+            found.append((at, end))
+    return found
+
+
 def activities(tables: Tables, start_s: float, end_s: float) -> dict[str, Activity]:
     """Return what each device did in [start, end), clipped to it, devices in order of first appearance."""
     computing: dict[str, Intervals] = {}

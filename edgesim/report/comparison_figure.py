@@ -11,10 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from edgesim.report.activity import activities
+from edgesim.report.causes import CAUSES
 from edgesim.report.comparison_bars import clipped, draw_bars, places
 from edgesim.report.comparison_lines import lines
 from edgesim.report.drawing import draw
-from edgesim.report.faults import CAUSES, window
+from edgesim.report.faults import window
 from edgesim.report.figures import Picture, longest
 from edgesim.report.iterations import server_of, typical
 from edgesim.report.ranking import Alternative, Entry, Setting, settings

@@ -17,11 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from edgesim.report.causes import troubles
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.numbers import duration, time_unit
 from edgesim.report.palette import OTHER_SIGN, SIGNS, STRETCHES, colours, text_colour
 from edgesim.report.tables import Tables
-from edgesim.report.view import QUIET_MARKS, Group, Layout, Window, troubles
+from edgesim.report.view import QUIET_MARKS, Group, Layout, Window
 
 LABEL_LIMIT = 3000
 """Most labels drawn; the widest bars get theirs."""
@@ -232,12 +233,13 @@ def _draw_faults(axes: Axes, tables: Tables, layout: Layout, window: Window) -> 
     """Hatch what was down, slowed, cut or changed and put a triangle at every mark; return the handles."""
     groups = {group.device: group for group in layout.groups}
     handles: dict[str, Any] = {}
-    for subject, kind, start, end in troubles(tables, window.end_s):
+    for subject, kind, start, end, _ in troubles(tables, until_back=True):
         if end <= window.start_s or start >= window.end_s or not (rows := _rows(subject, kind, groups)):
             continue
         name, face, lines, hatch = STRETCHES[kind]
         look: dict[str, Any] = {"facecolor": face, "edgecolor": lines, "hatch": hatch}
-        axes.add_patch(Rectangle((start, rows[0]), end - start, rows[1] - rows[0], lw=0.5, zorder=2, **look))
+        wide = min(end, window.end_s) - start
+        axes.add_patch(Rectangle((start, rows[0]), wide, rows[1] - rows[0], lw=0.5, zorder=2, **look))
         handles[name] = Patch(label=name, **look)
     return [handles[name] for name in sorted(handles)] + _draw_marks(axes, tables, groups, window)
 

@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
-from edgesim.report.activity import Activity, activities, common, length, link_bytes, union
-from edgesim.report.faults import CAUSES, costs
-from edgesim.report.iterations import Iteration, server_of, typical
-from edgesim.report.numbers import duration, share
+from edgesim.report.activity import Activity, Intervals, activities, length, outside, union
+from edgesim.report.causes import CAUSES, Trouble, holding, lost_workers
+from edgesim.report.faults import costs
+from edgesim.report.fullness import Fullness, fullest, meanwhile, whole
+from edgesim.report.iterations import Iteration, servers_of, typical
+from edgesim.report.numbers import amount, duration, share
+from edgesim.report.rates import Rate
 from edgesim.report.tables import Tables
 from edgesim.timeline import ROUTE_JOIN
 
-FULL, CLOSE, SMALL = 0.9, 0.02, 0.1
-"""A link is full from here; workers this close (in iterations) finish together; less is not worth a word
-where two things are named."""
+CLOSE, SMALL = 0.02, 0.1
+"""Workers this close (in iterations) finish together; less is not worth a word where two things are named."""
+NAMED = 2
+"""Most links, devices or workers that are named where there may be many."""
 
 
-def explain(tables: Tables, summary: Mapping[str, Any]) -> str:
+def explain(tables: Tables, summary: Mapping[str, Any], rates: Mapping[str, Rate] | None = None) -> str:
     """Return one sentence on the typical iteration (see `iterations.typical`), from its timeline alone.
 
-    Where faults made the mean iteration longer than that, another sentence before it says by how much.
-    `summary` gives the server and the declared bandwidths; a share of a link is that of its declared
-    bandwidth, so a link slowed by an event never looks fuller than it was declared.
+    Where faults made the mean iteration longer than that, another sentence before it says by how much; and
+    others after it, who was lost for good and what varied. `summary` gives the servers and the bandwidths, or
+    `rates` their course over time: how full a link is says what it carried of what it could carry then.
     """
-    server = server_of(tables, summary)
+    servers = servers_of(tables, summary)
+    server = next(iter(servers), None)
     one = typical(tables, server)
+    after = [*_lost(tables), *_varied(tables, summary)]
     if one is None:
-        return f"No iteration ended within {duration(summary.get('simulated_s'))}."
+        return " ".join([f"No iteration ended within {duration(summary.get('simulated_s'))}.", *after])
     everyone = activities(tables, one.start_s, one.end_s)
-    workers = {name: did for name, did in everyone.items() if name != server and did.end_s > one.start_s}
+    workers = {n: did for n, did in everyone.items() if n not in servers and did.end_s > one.start_s}
     if not workers:
-        return f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
+        idle = f"No worker did anything in iteration {one.number + 1} ({duration(one.end_s - one.start_s)})."
+        return " ".join([idle, *after])
     ends = {name: did.end_s for name, did in workers.items()}
     if server is None:
         ends |= {name: end_s for name, end_s in _gradients(tables, one).items() if name in workers}
     last = max(workers, key=lambda name: ends[name])
-    bandwidths = _bandwidths(summary)
-    disturbed = _disturbed(tables, summary)
-    tables = tables.between(one.start_s, one.end_s)
-    served = server is not None
-    clauses = [_lead(one, ends, last) + _spends(tables, one, workers[last], last, bandwidths, served)]
-    clauses += _waiting(one, ends, last) + _server(one, ends[last], server)
-    clauses += _fullest_link(tables, one, bandwidths)
-    return disturbed + "; ".join(clauses) + "."
+    full = Fullness(tables, summary, rates)
+    holds = _holding(tables, one)
+    story = _Story(tables.between(one.start_s, one.end_s), one, last, full, bool(servers), holds)
+    clauses = [_lead(one, ends, last) + _spends(story, workers[last])]
+    clauses += _waiting(one, ends, last) + _servers(one, ends[last], servers)
+    clauses += _fullest_link(full, one)
+    said = _disturbed(tables, summary, bool(holds)) + "; ".join(clauses) + "."
+    return " ".join([said, *after])
 
 
-def _disturbed(tables: Tables, summary: Mapping[str, Any]) -> str:
+class _Story(NamedTuple):
+    """What is told of: an iteration, its last worker, and the links."""
+
+    tables: Tables
+    """Rows of the iteration."""
+    one: Iteration
+    device: str
+    full: Fullness
+    served: bool
+    """Whether there are servers."""
+    holds: str
+    """What held all through the iteration; empty for an undisturbed one."""
+
+
+def _disturbed(tables: Tables, summary: Mapping[str, Any], holds: bool) -> str:
     """Say what faults cost the run, where that is worth a word; else nothing."""
     times = summary.get("iteration_s") or {}
     mean_s, steady_s = times.get("mean"), times.get("steady")
@@ -57,10 +78,62 @@ def _disturbed(tables: Tables, summary: Mapping[str, Any]) -> str:
     parts = [f"{cause} {duration(cost_s)}" for cause, cost_s in lost.items() if cost_s >= CLOSE * steady_s]
     if not parts:
         return ""
-    return (
-        f"Faults make the mean iteration {duration(mean_s)} long ({', '.join(parts)} an iteration); "
-        "of an undisturbed one: "
-    )
+    said = f"Faults make the mean iteration {duration(mean_s)} long ({', '.join(parts)} an iteration)"
+    return f"{said}; " if holds else f"{said}; of an undisturbed one: "
+
+
+def _holding(tables: Tables, one: Iteration) -> str:
+    """Say what was changed, slowed, cut or down in an iteration; nothing of an undisturbed one."""
+    found = {(it.subject, it.kind): it for it in holding(tables, one.start_s, one.end_s)}
+    said = [_state(it) for it in found.values()]
+    more = f" and {len(said) - NAMED} more" if len(said) > NAMED else ""
+    return f", while {', '.join(said[:NAMED])}{more}," if said else ""
+
+
+def _state(it: Trouble) -> str:
+    if it.kind == "change":
+        return f"{it.subject} has {it.label or 'another bandwidth'}"
+    if it.kind == "slow":
+        return f"{it.subject} is slowed{f' {it.label}' if it.label else ''}"
+    return f"{it.subject} is {'cut' if it.kind == 'cut' else 'down'}"
+
+
+def _lost(tables: Tables) -> list[str]:
+    """Say who was lost for good."""
+    lost = lost_workers(tables)
+    parts = [f"{name} from {duration(at_s)} on ({why})" for name, at_s, why in lost[:NAMED]]
+    more = f" and {len(lost) - NAMED} more" if len(lost) > NAMED else ""
+    return [f"The others go on without {', '.join(parts)}{more}."] if parts else []
+
+
+def _varied(tables: Tables, summary: Mapping[str, Any]) -> list[str]:
+    """Say what varied too often to mark each change."""
+    marked = {subject for subject, kind in tables.rows("marks", "subject", "kind") if kind in CAUSES}
+    links = {
+        name: (link["least_Bps"], link["most_Bps"])
+        for name, link in (summary.get("links") or {}).items()
+        if "least_Bps" in link and link.get("bytes") and name not in marked
+    }
+    devices = {
+        name: (device["least_availability"], device["most_availability"])
+        for name, device in (summary.get("devices") or {}).items()
+        if "least_availability" in device and device.get("busy_s") and name not in marked
+    }
+    said = _ranges(links, "bandwidth", lambda rate: amount(8.0 * rate, "bit/s"))
+    return said + _ranges(devices, "availability", share)
+
+
+def _ranges(
+    found: Mapping[str, tuple[float, float]], what: str, written: Callable[[float], str]
+) -> list[str]:
+    if not found:
+        return []
+    names = list(found)
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    least, most = min(one[0] for one in found.values()), max(one[1] for one in found.values())
+    verb = "varies" if len(names) == 1 else "vary"
+    of = f"{', '.join(names[:NAMED])}{rest}"
+    return [f"The {what} of {of} {verb} between {written(least)} and {written(most)}."]
 
 
 def _gradients(tables: Tables, one: Iteration) -> dict[str, float]:
@@ -81,29 +154,23 @@ def _lead(one: Iteration, ends: Mapping[str, float], last: str) -> str:
     return f"{last} is the straggler: it "
 
 
-def _spends(
-    tables: Tables,
-    one: Iteration,
-    did: Activity,
-    device: str,
-    bandwidths: Mapping[str, float],
-    served: bool,
-) -> str:
+def _spends(story: _Story, did: Activity) -> str:
     """Say what a worker spends the iteration on: compute, and transfers that no compute hides."""
-    whole = one.end_s - one.start_s
-    pulling, pushing = _outside(did.into, did.compute), _outside(did.out, union([*did.compute, *did.into]))
-    computes = share(length(did.compute) / whole)
-    of_it = f"of iteration {one.number + 1} ({duration(whole)})"
+    one = story.one
+    whole_s = one.end_s - one.start_s
+    pulling, pushing = outside(did.into, did.compute), outside(did.out, union([*did.compute, *did.into]))
+    computes = share(length(did.compute) / whole_s)
+    of_it = f"of iteration {one.number + 1} ({duration(whole_s)}){story.holds}"
     waits = length(pulling) + length(pushing)
     if length(did.compute) >= waits:
-        return f"computes for {computes} {of_it} and waits for transfers for {share(waits / whole)}"
+        return f"computes for {computes} {of_it} and waits for transfers for {share(waits / whole_s)}"
     ways = [("pull", "pulling", pulling), ("push", "pushing", pushing)]
-    if not served:
-        ways = [("push", "adding up gradients", _outside(did.transfer, did.compute))]
+    if not story.served:
+        ways = [("push", "adding up gradients", outside(did.transfer, did.compute))]
     parts = [
-        f"{share(length(during) / whole)}{{}} {verb}{_tightest(tables, device, way, during, bandwidths)}"
+        f"{share(length(during) / whole_s)}{{}} {verb}{_tightest(story, way, during)}"
         for way, verb, during in ways
-        if length(during) >= SMALL * whole
+        if length(during) >= SMALL * whole_s
     ]
     said = " and ".join(part.format(f" {of_it}" if place == 0 else "") for place, part in enumerate(parts))
     return f"spends {said}, and computes for {computes}"
@@ -114,44 +181,19 @@ def _wait_s(ends: Mapping[str, float], last: str) -> float:
     return ends[last] - median(end_s for name, end_s in ends.items() if name != last)
 
 
-def _outside(inner: list[tuple[float, float]], other: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return where `inner` holds and `other` does not."""
-    found = []
-    for start, end in inner:
-        at = start
-        for begin, finish in common([(start, end)], other):
-            if begin > at:
-                found.append((at, begin))
-            at = finish
-        if end > at:
-            found.append((at, end))
-    return found
-
-
-def _tightest(
-    tables: Tables,
-    device: str,
-    way: str,
-    during: Sequence[tuple[float, float]],
-    bandwidths: Mapping[str, float],
-) -> str:
+def _tightest(story: _Story, way: str, during: Intervals) -> str:
     """Name the fullest link on the device's own routes while it waits for its data."""
     end = "target" if way == "pull" else "source"
     mine: dict[str, None] = {}
-    touching = tables.between(during[0][0], during[-1][1])
+    touching = story.tables.between(during[0][0], during[-1][1])
     for owner, route in touching.rows("transfers", end, "route"):
-        if owner == device:
+        if owner == story.device:
             mine.update(dict.fromkeys(route.split(ROUTE_JOIN)))
-    carried = link_bytes(tables, during)
-    use = {
-        link: carried.get(link, 0.0) / (bandwidths[link] * length(during))
-        for link in mine
-        if link in bandwidths
-    }
-    if not use:
+    uses = story.full.during(during)
+    link = fullest(uses, list(mine))
+    if link is None:
         return f" over {', '.join(mine)}" if mine else ""
-    link = max(use, key=lambda name: use[name])
-    return f" over {link} ({share(min(use[link], 1.0))} full meanwhile)"
+    return f" over {meanwhile(link, uses[link])}"
 
 
 def _waiting(one: Iteration, ends: Mapping[str, float], last: str) -> list[str]:
@@ -163,26 +205,15 @@ def _waiting(one: Iteration, ends: Mapping[str, float], last: str) -> list[str]:
     return [f"the other {others} workers wait {duration(wait)} (median) for it"]
 
 
-def _server(one: Iteration, last_s: float, server: str | None) -> list[str]:
+def _servers(one: Iteration, last_s: float, servers: Sequence[str]) -> list[str]:
     tail = one.end_s - last_s
-    if server is None or tail < 0.05 * (one.end_s - one.start_s):
+    if not servers or tail < 0.05 * (one.end_s - one.start_s):
         return []
-    return [f"then all wait {duration(tail)} for {server} to update"]
+    whom = servers[0] if len(servers) == 1 else f"the {len(servers)} servers"
+    return [f"then all wait {duration(tail)} for {whom} to update"]
 
 
-def _fullest_link(tables: Tables, one: Iteration, bandwidths: Mapping[str, float]) -> list[str]:
-    whole = one.end_s - one.start_s
-    carried = link_bytes(tables, [(one.start_s, one.end_s)])
-    use = {link: sent / (bandwidths[link] * whole) for link, sent in carried.items() if link in bandwidths}
-    if not use:
-        return []
-    link = max(use, key=lambda name: use[name])
-    value = min(use[link], 1.0)
-    if value >= FULL:
-        return [f"{link} is full ({share(value)} of its capacity)"]
-    return [f"no link is full all the time, the fullest is {link} with {share(value)} of its capacity"]
-
-
-def _bandwidths(summary: Mapping[str, Any]) -> dict[str, float]:
-    links = summary.get("links") or {}
-    return {name: link["bandwidth_Bps"] for name, link in links.items() if link.get("bandwidth_Bps")}
+def _fullest_link(full: Fullness, one: Iteration) -> list[str]:
+    uses = full.during([(one.start_s, one.end_s)])
+    link = fullest(uses)
+    return [] if link is None else [whole(link, uses[link])]

@@ -25,7 +25,11 @@ class LinkFacts:
     carried_bytes: float = 0.0
     """Bytes that crossed the link, in B."""
     capacity_bytes: float = 0.0
-    """Bytes it could have carried: bandwidth over time, with its changes and cuts, in B."""
+    """Bytes it could have carried: bandwidth over time with its changes, cuts not deducted, in B."""
+    startup_s: float = 0.0
+    """Time for which start-ups of messages held it, in s."""
+    bases: tuple[tuple[float, float], ...] = ()
+    """Time in s from which each bandwidth in B/s was in force, traces aside; empty: always the declared."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class RunFacts:
     """Seed of all random streams."""
     server: str | None = None
     """Device whose `iteration` marks end the iterations; None: marks of any device."""
+    servers: tuple[str, ...] = ()
+    """All servers; empty: `server` alone."""
     complete: bool = True
     """The run went to its declared stop."""
     stopped: str = ""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from edgesim.report.activity import union
+from edgesim.report.causes import CAUSES, OF_ONE_ITERATION, OVER, stretches, touched
 from edgesim.report.iterations import iteration_ends, server_of
 from edgesim.report.tables import Tables
 
-CAUSES = {"crash": "crashed devices", "cut": "cut links", "change": "changed links", "slow": "slowed devices"}
-"""What makes iterations longer, by the mark that begins it; of several at once the first is named."""
-OVER = {"return", "restore"}
 SHORT = 40
 """Runs of up to so many iterations are shown from beginning to end."""
 
@@ -23,38 +20,6 @@ GRADIENTS = ("push", "all-reduce", "reduce", "broadcast")
 
 Mark = tuple[float, str, str]
 """(time in s, subject, kind)."""
-
-
-def stretches(tables: Tables) -> dict[str, list[tuple[float, float]]]:
-    """Return, for each kind of fault, the disjoint stretches of time in which one was on, in s.
-
-    A crash is over when the device is back, or as soon as the others go on without it.
-    """
-    found: dict[str, list[tuple[float, float]]] = {}
-    on: dict[tuple[str, str], float] = {}
-    down: set[str] = set()
-    for time_s, subject, kind, label in tables.rows("marks", "time_s", "subject", "kind", "label"):
-        if kind in CAUSES and not (kind == "crash" and subject in down):
-            on.setdefault((subject, kind), time_s)
-        if kind == "crash":
-            down.add(subject)
-        elif kind == "return":
-            down.discard(subject)
-        for ended in ended_by(kind, label):
-            if (subject, ended) in on:
-                found.setdefault(ended, []).append((on.pop((subject, ended)), time_s))
-    for (_, kind), start_s in on.items():
-        found.setdefault(kind, []).append((start_s, math.inf))
-    return {kind: union(sorted(parts)) for kind, parts in found.items()}
-
-
-def ended_by(kind: str, label: str) -> tuple[str, ...]:
-    """Return the kinds of faults that a mark ends."""
-    if kind in ("return", "drop"):
-        return ("crash",)
-    if kind == "restore":
-        return ("cut",) if label == "link" else ("slow", "change")
-    return ()
 
 
 def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
@@ -69,7 +34,7 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
         return {}
     crews, on = contributors(tables), stretches(tables)
     found = [
-        (next((kind for kind in CAUSES if _touched(on.get(kind, []), start, end)), ""), end - start)
+        (next((kind for kind in CAUSES if touched(on.get(kind, []), start, end)), ""), end - start)
         for start, end in zip((0.0, *ends), ends, strict=False)
     ]
     quiet: dict[frozenset[str] | int, list[float]] = {}
@@ -85,12 +50,6 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
         if (like_s := usual.get(crew, usual.get(len(crew)))) is not None:
             parts.setdefault(kind, []).append(length_s - like_s)
     return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, "") if kind in parts}
-
-
-def _touched(parts: Sequence[tuple[float, float]], start: float, end: float) -> bool:
-    """Return whether [start, end) meets any of some disjoint stretches in order."""
-    last = bisect_left(parts, (end, -math.inf)) - 1
-    return last >= 0 and parts[last][1] > start
 
 
 def contributors(tables: Tables) -> dict[int, frozenset[str]]:
@@ -113,8 +72,8 @@ def contributors(tables: Tables) -> dict[int, frozenset[str]]:
     ):
         found.setdefault(number, set()).add(worker)
     for worker, kind, label in tables.rows("marks", "subject", "kind", "label"):
-        if kind == "drop" and label.startswith("iteration "):  # some of its part may have been sent before
-            found.get(int(label.removeprefix("iteration ")), set()).discard(worker)
+        if kind == "drop" and label.startswith(OF_ONE_ITERATION):  # some of it may have been sent before
+            found.get(int(label.removeprefix(OF_ONE_ITERATION)), set()).discard(worker)
     return {number: frozenset(crew) for number, crew in found.items()}
 
 

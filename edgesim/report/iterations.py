@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any, NamedTuple
 
+from edgesim.report.activity import union
+from edgesim.report.causes import ITERATION, touched, troubles
 from edgesim.report.tables import Tables
 
-ITERATION = "iteration"
-"""Kind of the mark that ends an iteration."""
+__all__ = [
+    "ITERATION",
+    "Iteration",
+    "iteration_ends",
+    "iteration_times",
+    "server_of",
+    "servers_of",
+    "typical",
+]
 
 
 class Iteration(NamedTuple):
@@ -40,6 +50,20 @@ def server_of(tables: Tables, summary: Mapping[str, Any]) -> str | None:
     marks = tables.rows("marks", "subject", "kind")
     found = next((subject for subject, kind in marks if kind == ITERATION), None)
     return None if found is None or _trains(tables, found) else found
+
+
+def servers_of(tables: Tables, summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all servers, the one that ends the iterations first: as the summary says, or, of a killed run,
+    whoever sent parameters and computed no layer. Empty where there is none.
+    """
+    first = server_of(tables, summary)
+    if first is None:
+        return ()
+    if summary.get("servers"):
+        return tuple(summary["servers"])
+    pulls = tables.rows("transfers", "source", "kind")
+    sent = dict.fromkeys(source for source, kind in pulls if kind == "pull")
+    return (first, *(name for name in sent if name != first and not _trains(tables, name)))
 
 
 def _trains(tables: Tables, device: str) -> bool:
@@ -75,7 +99,8 @@ def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
 
 
 def typical(tables: Tables, server: str | None = None) -> Iteration | None:
-    """Return the last iteration after the warm-up in which nothing failed or changed, else the last one.
+    """Return the last iteration after the warm-up in which nothing was down, cut, changed or slowed; else the
+    last one in which nothing failed or changed anew; else the last one.
 
     None before the first iteration ended.
     """
@@ -86,8 +111,15 @@ def typical(tables: Tables, server: str | None = None) -> Iteration | None:
         Iteration(number, start, end)
         for number, (start, end) in enumerate(zip((0.0, *ends), ends, strict=False))
     ]
-    events = [time_s for time_s, kind in tables.rows("marks", "time_s", "kind") if kind != ITERATION]
-    for one in reversed(all_of_them[len(ends) // 2 :]):
-        if not any(one.start_s <= time_s < one.end_s for time_s in events):
-            return one
-    return all_of_them[-1]
+    marks = tables.rows("marks", "time_s", "kind")
+    events = sorted(time_s for time_s, kind in marks if kind != ITERATION)
+    later = all_of_them[len(ends) // 2 :]
+    quiet = [one for one in later if not _any(events, one.start_s, one.end_s)]
+    on = union((it.start_s, it.end_s) for it in troubles(tables))
+    whole = [one for one in quiet if not touched(on, one.start_s, one.end_s)]
+    return (whole or quiet or all_of_them)[-1]
+
+
+def _any(times_s: Sequence[float], start_s: float, end_s: float) -> bool:
+    """Return whether any of some times in order is in [start, end)."""
+    return bisect_left(times_s, start_s) < bisect_left(times_s, end_s)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from typing import Any
@@ -19,6 +19,7 @@ from edgesim.report.explain import explain
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.report.iterations import iteration_ends, iteration_times, typical
 from edgesim.report.learning import learning
+from edgesim.report.rates import Rate
 from edgesim.report.tables import Tables
 
 ROUNDING = 1e-6
@@ -43,6 +44,8 @@ def summary(
     iteration, see `iterations.typical`.
     """
     times = iteration_times(iteration_ends(tables, facts.server))
+    rates = link_rates(cluster, facts)
+    servers = facts.servers or tuple(name for name in (facts.server,) if name is not None)
     found: dict[str, Any] = {
         "scenario": facts.scenario,
         "scenario_sha256": hashlib.sha256(facts.scenario_text.encode()).hexdigest(),
@@ -57,16 +60,19 @@ def summary(
         "bounds": bounds(facts, times["iteration_s"]["steady"]),
         "predicted_s": facts.predicted_s,
         "server": facts.server,
+        "servers": list(servers),
         "schedule": facts.schedule,
         "segments": _segments(facts),
         **traffic(tables),
-        "overlap": overlap(tables, facts.server),
+        "overlap": overlap(tables, servers),
         "devices": {
             name: device_summary(device, facts.devices.get(name, DeviceFacts()), facts.simulated_s)
             for name, device in cluster.devices.items()
         },
         "links": {
             name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps, facts.simulated_s)
+            | ({"occupancy_s": link.occupancy_s} if link.occupancy_s > 0.0 else {})
+            | (rates[name].summary(facts.simulated_s) if name in rates else {})
             for name, link in cluster.links.items()
         },
         "assumed": assumed(cluster.devices.values(), facts.assumed),
@@ -74,8 +80,20 @@ def summary(
     }
     if lessons := learning(tables, facts.learning, facts.simulated_s):
         found["learning"] = lessons
-    found["explanation"] = explain(tables, found)
+    found["explanation"] = explain(tables, found, rates)
     return found
+
+
+def link_rates(cluster: Cluster, facts: RunFacts) -> dict[str, Rate]:
+    """Return the bandwidths over time of the links that were used."""
+    return {
+        name: Rate(
+            bases=facts.links[name].bases or ((0.0, link.bandwidth_Bps),),
+            factor=link.factor,
+        )
+        for name, link in cluster.links.items()
+        if name in facts.links and math.isfinite(link.bandwidth_Bps)
+    }
 
 
 def _segments(facts: RunFacts) -> dict[str, dict[str, list[int]]]:
@@ -105,13 +123,16 @@ def _total(sizes: Any) -> float:
     return math.fsum(chain.from_iterable(part.tolist() for part in parts))
 
 
-def overlap(tables: Tables, server: str | None) -> float | None:
-    """Return the share of the workers' transfer time that their own compute hid, in a typical iteration."""
-    one = typical(tables, server)
+def overlap(tables: Tables, servers: Sequence[str]) -> float | None:
+    """Return the share of the workers' transfer time that their own compute hid, in a typical iteration.
+
+    The first of the servers ends the iterations; none: any worker does.
+    """
+    one = typical(tables, next(iter(servers), None))
     if one is None:
         return None
     everyone = activities(tables, one.start_s, one.end_s)
-    return hidden_share(did for name, did in everyone.items() if name != server)
+    return hidden_share(did for name, did in everyone.items() if name not in servers)
 
 
 def device_summary(device: Device, facts: DeviceFacts, simulated_s: float) -> dict[str, float | None]:
@@ -123,7 +144,18 @@ def device_summary(device: Device, facts: DeviceFacts, simulated_s: float) -> di
         "down_s": facts.down_s,
         "energy_J": energy(device, facts.busy_s, up_s),
         "peak_memory_bytes": facts.peak_memory_bytes,
+        **_availability(device, simulated_s),
     }
+
+
+def _availability(device: Device, until_s: float) -> dict[str, float]:
+    """Return the least and the largest share of a device that a run had; nothing where it did not vary."""
+    if device.availability is None:
+        return {}
+    over_time = Rate(bases=((0.0, 1.0),), factor=device.availability).summary(until_s)
+    if not over_time:
+        return {}
+    return {"least_availability": over_time["least_Bps"], "most_availability": over_time["most_Bps"]}
 
 
 def energy(device: Device, busy_s: float, up_s: float) -> float | None:
@@ -146,6 +178,7 @@ def link_summary(facts: LinkFacts, bandwidth_Bps: float, simulated_s: float) -> 
         "bytes": facts.carried_bytes,
         "bandwidth_Bps": bandwidth_Bps if math.isfinite(bandwidth_Bps) else None,
         "mean_Bps": facts.capacity_bytes / simulated_s if known and simulated_s > 0.0 else None,
+        "startup_s": facts.startup_s,
     }
 
 

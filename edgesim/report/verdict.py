@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from edgesim.report.faults import CAUSES, costs, incomplete
+from edgesim.report.causes import CAUSES
+from edgesim.report.faults import costs, incomplete
 from edgesim.report.numbers import counted, duration, figures, share
 from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesim.report.faults import CAUSES, OVER, ended_by
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
@@ -232,18 +231,3 @@ def _latest(tables: Tables) -> float:
         values = getattr(tables, name).column(column).to_numpy()
         latest = max(latest, float(values.max()) if len(values) else 0.0)
     return latest
-
-
-def troubles(tables: Tables, end_s: float) -> list[tuple[str, str, float, float]]:
-    """Return (subject, kind, begin, end) of every stretch in which a device was down or slowed, or a link
-    cut or changed, until `end_s` at most."""
-    on: dict[tuple[str, str], float] = {}
-    found = []
-    for time_s, subject, kind, label in tables.rows("marks", "time_s", "subject", "kind", "label"):
-        if kind in CAUSES:
-            on.setdefault((subject, kind), time_s)
-        elif kind in OVER:
-            for ended in ended_by(kind, label):
-                if (subject, ended) in on:
-                    found.append((subject, ended, on.pop((subject, ended)), time_s))
-    return found + [(subject, kind, start, max(end_s, start)) for (subject, kind), start in on.items()]

@@ -65,7 +65,7 @@ def test_summary_by_hand():
     }
     assert found["devices"]["server"]["energy_J"] is None
     assert found["devices"]["server"]["waiting_s"] == 14.0
-    link = {"utilisation": 0.1, "bytes": 140.0, "bandwidth_Bps": 100.0, "mean_Bps": 100.0}
+    link = {"utilisation": 0.1, "bytes": 140.0, "bandwidth_Bps": 100.0, "mean_Bps": 100.0, "startup_s": 0.0}
     assert found["links"]["pi.down"] == link
     assert (found["bytes_sent"], found["bytes_received"], found["bytes_lost"]) == (140.0, 130.0, 10.0)
     assert found["bounds"]["iteration_s"] == 3.0

@@ -2,8 +2,9 @@
 
 import pytest
 
+from edgesim.report.causes import stretches
 from edgesim.report.explain import explain
-from edgesim.report.faults import costs, incomplete, stretches, window
+from edgesim.report.faults import costs, incomplete, window
 from edgesim.report.ranking import Alternative, mean_s, settings
 from edgesim.report.tables import Tables
 from edgesim.report.verdict import verdict
