@@ -22,6 +22,8 @@ from edgesim.training.rehearsal import SETTLING, Stage, choose, stage
 
 WITH_BARRIER = "dynacomm"
 """The schedule with a barrier that one without must not be slower than."""
+MANY = 1000
+"""Iterations of a run without a declared number: the first counts for nothing."""
 KINDS = 3
 """Most unlike workers whose costs are planned from, the slowest ones."""
 REHEARSED_MESSAGES = 60_000
@@ -41,6 +43,11 @@ class Situation:
     """Number of each layer's parameters; L numbers."""
     update_s: float
     """Time of the update of all parameters, in s."""
+
+    @property
+    def iterations(self) -> int:
+        """Iterations that the run is to have, or many."""
+        return self.config.iterations or MANY
 
     @property
     def together(self) -> bool:
@@ -70,9 +77,10 @@ def unbarred(situation: Situation, schedule: Queued) -> tuple[Plans | QueuePlan,
     if not is_built_in(situation.config.schedule):  # what a user's own schedule does is to be seen
         return min(plans, key=lambda one: one[1])
     exact = len(kinds) == 1 and not situation.together
-    best, best_s = min(plans, key=lambda one: one[1]) if exact else _rehearsed(situation, plans)
+    chosen = [min(plans, key=lambda one: one[1])] if exact else [*plans, *_rivals(situation)]
+    best, best_s, total_s = _rehearsed(situation, chosen)
     barred, barred_s = _with_barrier(situation)
-    return (best, best_s) if best_s <= barred_s else (barred, barred_s)
+    return (best, best_s) if total_s <= barred_s * situation.iterations else (barred, barred_s)
 
 
 def _kinds(expected: Outlooks) -> list[Outlook]:
@@ -91,18 +99,22 @@ def _predicted(situation: Situation, kinds: list[Outlook], plan: QueuePlan) -> t
     return plan, max(period_s(one, *borders) for one in costs)
 
 
-def _rehearsed(situation: Situation, plans: list[tuple[QueuePlan, float]]) -> tuple[QueuePlan, float]:
-    """Return the plan of the shortest rehearsed period, and that, in s."""
-    scene = situation.stage
-    best, best_s = plans[0][0], inf
-    rivals = [one for one in _rivals(situation) if _rehearsable(situation, one[0])]
-    for plan, expected_s in [*plans, *rivals]:
-        time_s = expected_s
+def _rehearsed(situation: Situation, plans: list[tuple[QueuePlan, float]]) -> tuple[QueuePlan, float, float]:
+    """Return the plan of the shortest run, its period and the time of the run, in s.
+
+    The first plan is believed as the cost model predicts it if it has too many messages, others are left out.
+    """
+    scene, count = situation.stage, situation.iterations
+    best = (plans[0][0], plans[0][1], plans[0][1] * count)
+    if _rehearsable(situation, plans[0][0]):
+        best = (plans[0][0], inf, inf)
+    for plan, expected_s in plans:
         if _rehearsable(situation, plan):
-            time_s = scene.queued(plan, situation.update_s, 2.0 * SETTLING * min(best_s, 10.0 * expected_s))
-        if time_s < best_s:
-            best, best_s = plan, time_s
-    return best, best_s
+            limit_s = 2.0 * SETTLING * min(best[1], 10.0 * expected_s)
+            period_s, total_s = scene.queued(plan, situation.update_s, count, limit_s)
+            if total_s < best[2]:
+                best = (plan, period_s, total_s)
+    return best
 
 
 def _rehearsable(situation: Situation, plan: QueuePlan) -> bool:

@@ -70,13 +70,20 @@ class Stage:
         ends = self._run(plans, 1, limit_s, timeline, 0.0)
         return (ends[0] if ends else inf), _spans(plans, timeline)
 
-    def queued(self, queue: QueuePlan, update_s: float, limit_s: float = inf) -> float:
-        """Return the steady time between iterations with this plan, in s.
+    def queued(
+        self, queue: QueuePlan, update_s: float, iterations: int, limit_s: float = inf
+    ) -> tuple[float, float]:
+        """Return the steady time between iterations with this plan, and the time of so many, in s.
 
-        It is infinite if the iterations rehearsed take longer than the limit, in s.
+        The first iterations are rehearsed, the others are like the last of them. Both times are infinite if
+        those take longer than the limit, in s.
         """
         ends = self._run(queue, SETTLING, limit_s, Timeline(), update_s)
-        return ends[-1] - ends[-2] if len(ends) == SETTLING else inf
+        if len(ends) < SETTLING:
+            return inf, inf
+        period_s = ends[-1] - ends[-2]
+        more = iterations - SETTLING
+        return period_s, ends[-1] + more * period_s if more > 0 else ends[iterations - 1]
 
     def _run(
         self, plans: Plans | QueuePlan, iterations: int, limit_s: float, timeline: Timeline, update_s: float
