@@ -15,8 +15,9 @@ from edgesim.errors import EdgesimError
 from edgesim.experiment import places, training
 from edgesim.experiment.facts import gather
 from edgesim.experiment.learners import Lessons, lessons
-from edgesim.experiment.steady import Steady, Terms, WatchedTimeline
+from edgesim.experiment.steady import Steady, Terms
 from edgesim.experiment.stopping import Interrupted, Stop, StoppedAtOnce, stoppable
+from edgesim.experiment.traces import MarkedTimeline
 from edgesim.experiment.workloads import PROFILE, Progress, Workloads, silent
 from edgesim.report import audit, metrics
 from edgesim.report.facts import RunFacts
@@ -30,6 +31,8 @@ from edgesim.workload import LayerTimer, Workload
 
 TICK_EVENTS, LIVE_TICK_EVENTS = 1000, 10
 """Events between two looks at the wall clock; few where each may run real layers."""
+NO_ITERATION = -1
+"""What a look at the test set after the last update belongs to."""
 TOLD_S = 0.1
 """Wall time between two reports of progress, in s."""
 
@@ -89,7 +92,7 @@ class _Run:
         self.lessons = taught
         self.base = Path() if out is None else out
         self.text = writer.to_yaml(scenario, writer.moved(scenario, self.base))
-        self.timeline = WatchedTimeline()
+        self.timeline = MarkedTimeline()
         self.cluster: Cluster = build.cluster(scenario)
         training.check_memory(scenario, self.cluster, workload)
         events = build.events(scenario)
@@ -123,6 +126,7 @@ class _Run:
         self.training = training.start(
             self.scenario, self.sim, self.workload, timer, self.lessons.learner if self.lessons else None
         )
+        self.timeline.follow(self.sim, self._expected_s(self.training))
         if not every_event:
             self._watch(self.training)
         slow = self.lessons is not None or self.scenario.workload.resolved_timing == "live"
@@ -147,6 +151,12 @@ class _Run:
     def now_s(self) -> float:
         """Simulated time, in s."""
         return self.sim.now if self.steady is None else self.steady.end_s
+
+    def _expected_s(self, begun: TrainingRun) -> float:
+        """Return how long the run is expected to take, in simulated s."""
+        stop = self.scenario.stop
+        all_of_them = math.inf if stop.iterations is None else stop.iterations * begun.predicted_s
+        return min(math.inf if stop.time is None else stop.time, all_of_them)
 
     def _watch(self, begun: TrainingRun) -> None:
         stop = self.scenario.stop
@@ -223,6 +233,7 @@ class _Run:
 
     def _written(self, stopped: str = "") -> Result:
         self.progress("writing")
+        self._last_words()
         tables = self._tables()
         facts = self._facts(stopped)
         fingerprint = self.directory.fingerprint if self.directory is not None else None
@@ -236,6 +247,15 @@ class _Run:
         wrong = audit.contradictions(tables, facts)
         assert not wrong, "; ".join(wrong[:5])
         return result
+
+    def _last_words(self) -> None:
+        """Write down what traces changed at the end, and how good the last parameters are, if not known."""
+        if self.steady is None:
+            self.timeline.catch_up(self.now_s)
+        if self.lessons is not None and math.isnan(self.timeline.accuracy):
+            accuracy, _ = self.lessons.learner.judge()
+            subject = training.leader(self.scenario) or ""
+            self.timeline.update(self.now_s, subject, NO_ITERATION, 0, 0, accuracy=accuracy)
 
     def _tables(self) -> Tables:
         """Return all rows, those simulated and those that recur."""

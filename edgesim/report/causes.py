@@ -15,6 +15,8 @@ CAUSES = {"crash": "crashed devices", "cut": "cut links", "change": "changed lin
 OVER = {"return", "restore"}
 ITERATION = "iteration"
 """Kind of the mark that ends an iteration."""
+PLANNED = {ITERATION, "plan"}
+"""Marks of what training does anyhow: nothing failed or changed."""
 OF_ONE_ITERATION = "iteration "
 """How the label of a mark `drop` begins that is about one iteration; any other worker is lost for good."""
 

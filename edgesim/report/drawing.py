@@ -17,12 +17,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from edgesim.report.causes import troubles
+from edgesim.report.causes import ITERATION, troubles
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.numbers import duration, time_unit
 from edgesim.report.palette import OTHER_SIGN, SIGNS, STRETCHES, colours, text_colour
 from edgesim.report.tables import Tables
-from edgesim.report.view import QUIET_MARKS, Group, Layout, Window
+from edgesim.report.view import Group, Layout, Window
 
 LABEL_LIMIT = 3000
 """Most labels drawn; the widest bars get theirs."""
@@ -30,6 +30,9 @@ SMALLEST = 5.0
 """Smallest text in a bar, in points."""
 LANE_NAMES_UP_TO = 12
 """With more devices the lanes are not named one by one."""
+
+TOLD, FEW_MARKS = ("change", "slow", "restore"), 12
+"""Marks that say how much; of no more than so many it is written beside them."""
 
 
 def draw(
@@ -265,14 +268,18 @@ def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Wi
     found: dict[str, list[tuple[float, float]]] = {}
     beside_s = 9.0 * (window.end_s - window.start_s) / max(_width(axes), 1.0)
     last: dict[float, tuple[float, float]] = {}
-    for time_s, subject, kind in tables.rows("marks", "time_s", "subject", "kind"):
-        if kind in QUIET_MARKS or not window.start_s <= time_s <= window.end_s:
+    rows = [*tables.rows("marks", "time_s", "subject", "kind", "label")]
+    shown = [row for row in rows if row[2] in TOLD and window.start_s <= row[0] <= window.end_s]
+    for time_s, subject, kind, label in rows:
+        if kind == ITERATION or not window.start_s <= time_s <= window.end_s:
             continue
         place = _place(subject, groups)
         at, drawn_s = last.get(place, (-math.inf, 0.0))
         shown_s = drawn_s + beside_s if time_s == at else time_s
         last[place] = (time_s, shown_s)
         found.setdefault(kind, []).append((shown_s, place))
+        if kind in TOLD and label != "link" and len(shown) <= FEW_MARKS:
+            _tell(axes, (shown_s, place), label)
         if place < 0.0:
             beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
             axes.annotate(subject, (shown_s, place), fontsize=7, annotation_clip=True, **beside)
@@ -286,6 +293,14 @@ def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Wi
         axes.add_line(line)
         handles.append(Line2D([], [], marker=marker, color=colour, ls="", ms=7, label=kind))
     return handles
+
+
+def _tell(axes: Axes, place: tuple[float, float], label: str) -> None:
+    """Write beside a mark what it says."""
+    axes.annotate(
+        label, place, xytext=(6, 0), textcoords="offset points", fontsize=6.5, va="center", zorder=7,
+        bbox={"fc": "white", "ec": "none", "alpha": 0.75, "pad": 0.8}, annotation_clip=True,
+    )  # fmt: skip
 
 
 def _place(subject: str, groups: dict[str, Group]) -> float:

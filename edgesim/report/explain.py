@@ -129,11 +129,12 @@ def _ranges(
     if not found:
         return []
     names = list(found)
-    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     least, most = min(one[0] for one in found.values()), max(one[1] for one in found.values())
-    verb = "varies" if len(names) == 1 else "vary"
-    of = f"{', '.join(names[:NAMED])}{rest}"
-    return [f"The {what} of {of} {verb} between {written(least)} and {written(most)}."]
+    if len(names) == 1:
+        return [f"The {what} of {names[0]} varies between {written(least)} and {written(most)}."]
+    others = f"{len(names) - 1} more" if len(names) > NAMED else names[1]
+    many = f"{what.removesuffix('y')}{'ies' if what.endswith('y') else 's'}"
+    return [f"The {many} of {names[0]} and {others} vary between {written(least)} and {written(most)}."]
 
 
 def _gradients(tables: Tables, one: Iteration) -> dict[str, float]:

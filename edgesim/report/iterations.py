@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from edgesim.report.activity import union
-from edgesim.report.causes import ITERATION, touched, troubles
+from edgesim.report.causes import ITERATION, PLANNED, touched, troubles
 from edgesim.report.tables import Tables
 
 __all__ = [
@@ -112,7 +112,7 @@ def typical(tables: Tables, server: str | None = None) -> Iteration | None:
         for number, (start, end) in enumerate(zip((0.0, *ends), ends, strict=False))
     ]
     marks = tables.rows("marks", "time_s", "kind")
-    events = sorted(time_s for time_s, kind in marks if kind != ITERATION)
+    events = sorted(time_s for time_s, kind in marks if kind not in PLANNED)
     later = all_of_them[len(ends) // 2 :]
     quiet = [one for one in later if not _any(events, one.start_s, one.end_s)]
     on = union((it.start_s, it.end_s) for it in troubles(tables))

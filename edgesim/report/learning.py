@@ -25,11 +25,12 @@ class Curves(NamedTuple):
 
 def curves(tables: Tables) -> Curves:
     """Return what was learnt over time; all empty where nothing was."""
-    rows = [row for row in tables.rows("updates", "time_s", "loss", "accuracy") if not math.isnan(row[1])]
+    rows = [*tables.rows("updates", "time_s", "loss", "accuracy")]
+    lessons = [(time_s, loss) for time_s, loss, _ in rows if not math.isnan(loss)]
     judged = [(time_s, accuracy) for time_s, _, accuracy in rows if not math.isnan(accuracy)]
     return Curves(
-        loss_s=[row[0] for row in rows],
-        loss=[row[1] for row in rows],
+        loss_s=[time_s for time_s, _ in lessons],
+        loss=[loss for _, loss in lessons],
         accuracy_s=[time_s for time_s, _ in judged],
         accuracy=[accuracy for _, accuracy in judged],
     )
@@ -48,7 +49,7 @@ def learning(
     Staleness is the mean over gradients. `final_loss` is the training loss of the last update,
     `final_accuracy` and `final_test_loss` those of the parameters at the end of the run, at `end_s`.
     """
-    rows = [*tables.rows("updates", "gradients", "staleness")]
+    rows = [row for row in tables.rows("updates", "gradients", "staleness") if row[0]]  # not a mere look
     if not rows:
         return None
     gradients = sum(count for count, _ in rows)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgesim.report.causes import PLANNED
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.lanes import assign
 from edgesim.report.tables import Tables
 
 FEW_ITERATIONS, SHOWN_ITERATIONS, FAULTY_ITERATIONS = 6, 3, 40
 """Up to so many iterations all are shown; beyond, so many; up to so many if there are faults."""
-QUIET_MARKS = {"iteration"}
 MOST_DEVICES = 200
 ACTIVE_ONLY_ABOVE = 40
 """With more devices than this, those that never did anything are left out."""
@@ -92,7 +92,7 @@ def choose_window(
         return Window(start_s=start, end_s=end)
     last = max(end_s or 0.0, _latest(tables)) or 1.0
     ends = iteration_ends(tables, server)
-    faults = [row for row in tables.rows("marks", "time_s", "subject", "kind") if row[2] not in QUIET_MARKS]
+    faults = [row for row in tables.rows("marks", "time_s", "subject", "kind") if row[2] not in PLANNED]
     if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS):
         return Window(start_s=0.0, end_s=last)
     if faults:

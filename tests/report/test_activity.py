@@ -6,8 +6,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgesim.report.activity import activities, common, hidden_share, length, link_bytes, union
-from edgesim.report.explain import _outside
+from edgesim.report.activity import activities, common, hidden_share, length, link_bytes, outside, union
 from edgesim.report.tables import Tables
 from edgesim.timeline import Tag, Timeline
 
@@ -31,7 +30,7 @@ def test_union_covers_the_same_cells_once(some):
 def test_common_and_outside_split_an_interval_set(one, other):
     one, other = union(one), union(other)
     assert cells(common(one, other)) == cells(one) & cells(other)
-    assert cells(_outside(one, other)) == cells(one) - cells(other)
+    assert cells(outside(one, other)) == cells(one) - cells(other)
 
 
 def example():
