@@ -12,9 +12,13 @@ from edgesim.report.causes import CAUSES, OF_ONE_ITERATION, OVER, stretches, tou
 from edgesim.report.iterations import iteration_ends, server_of
 from edgesim.report.tables import Tables
 
+FIRST = "first"
+"""Key of what the first iteration costs where later ones begin before the one before has ended."""
 SHORT = 40
 """Runs of up to so many iterations are shown from beginning to end."""
 
+EARLY = 1e-9
+"""What begins before an end by a larger share of it than that is no rounding."""
 GRADIENTS = ("push", "all-reduce", "reduce", "broadcast")
 """What messages with gradients are for, or with their sums; who sends one has contributed."""
 
@@ -26,8 +30,9 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
     """Return by how much each cause of `CAUSES` makes the mean iteration longer, in s.
 
     What an iteration takes beyond the undisturbed ones of the same workers (the median of them; else of
-    those of as many workers) is laid to the first cause that was on meanwhile, and to the key "" where none
-    was. Where there are none to compare with, an iteration is left out. Some causes can be negative.
+    those of as many workers) is laid to the first cause that was on meanwhile; where none was, to the key
+    `FIRST` of a first iteration that nothing came before to overlap with, else to "". Where there are none to
+    compare with, an iteration is left out. Some causes can be negative.
     """
     ends = iteration_ends(tables, server_of(tables, summary))
     if not ends:
@@ -44,12 +49,24 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
             quiet.setdefault(crew, []).append(length_s)
             quiet.setdefault(len(crew), []).append(length_s)
     usual = {crew: median(lengths) for crew, lengths in quiet.items()}
+    if not found[0][0] and _overlapped(tables, ends[0]):
+        found[0] = (FIRST, found[0][1])
     parts: dict[str, list[float]] = {}
     for number, (kind, length_s) in enumerate(found):
         crew = crews.get(number, frozenset())
         if (like_s := usual.get(crew, usual.get(len(crew)))) is not None:
             parts.setdefault(kind, []).append(length_s - like_s)
-    return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, "") if kind in parts}
+    return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, FIRST, "") if kind in parts}
+
+
+def _overlapped(tables: Tables, end_s: float) -> bool:
+    """Return whether anything of the second iteration began before the end of the first, in s."""
+    early = end_s * (1.0 - EARLY)
+    return any(
+        iteration == 1 and start_s < early
+        for name in ("spans", "transfers")
+        for iteration, start_s in tables.between(0.0, end_s).rows(name, "iteration", "start_s")
+    )
 
 
 def contributors(tables: Tables) -> dict[int, frozenset[str]]:

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from edgesim.report.causes import CAUSES
-from edgesim.report.faults import costs, incomplete
+from edgesim.report.causes import CAUSES, lost_workers
+from edgesim.report.faults import FIRST, costs, incomplete
 from edgesim.report.numbers import counted, duration, figures, share
 from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
 
@@ -202,14 +202,18 @@ def _why(group: Setting) -> list[str]:
     if not group.ranked:
         return []
     best, beaten = group.ranked[0], _beaten(group)
-    named = [best, *beaten]
+    named, lost = [best, *beaten], _losses([*group.winners[:SHOWN], *beaten])
     bound = _bound(best)
     if not _disturbed(group):
         tied = len(group.winners) > 1
         whose = f"the iteration of {best.name}" if tied else "its iteration"
-        return [*_schedules(best, beaten), *([f"{whose} is {bound}"] if bound else [])]
+        reasons = [*_schedules(best, beaten), *([f"{whose} is {bound}"] if bound else [])]
+        return [*lost, *reasons]
     steady = [entry.steady_s for entry in named]
-    said, what = _counts(named) + _costs(named), "the steady iteration (median of the later half)"
+    said, what = (
+        _counts(named) + lost + _costs(named),
+        "the steady iteration (median of the later half)",
+    )
     if max(steady) <= min(steady) * (1.0 + DISTURBED):
         whose = f" for {'both' if len(named) == 2 else 'all'}" if len(named) > 1 else ""
         return [*said, f"{what} is {duration(best.steady_s)}{whose}{', ' if bound else ''}{bound}"]
@@ -237,24 +241,39 @@ def _counts(entries: Sequence[Entry]) -> list[str]:
     return said
 
 
+def _losses(entries: Sequence[Entry]) -> list[str]:
+    """Say who lost workers for good."""
+    found = []
+    for entry in entries:
+        lost = lost_workers(entry.run.rows) if entry.run.rows else []
+        if lost:
+            more = f" and {len(lost) - SHOWN} more" if len(lost) > SHOWN else ""
+            whom = ", ".join(f"{name} at {duration(at_s)} ({why})" for name, at_s, why in lost[:SHOWN])
+            found.append((entry.name, f"for good: {whom}{more}"))
+    return [f"{names} lost {said}" for names, said in _alike(found)]
+
+
 def _costs(entries: Sequence[Entry]) -> list[str]:
     """Say whose mean iteration faults make how much longer than the steady one, the most hit first."""
-    faults, others = list[tuple[float, str]](), list[tuple[float, str]]()
+    faults, firsts, others = (list[tuple[float, str]]() for _ in range(3))
     for entry in entries:
         if entry.run.rows and entry.disturbed:
             found = costs(entry.run.rows, entry.run.summary)  # against iterations of the same workers
-            rest = found.pop("", 0.0)
+            rest, first = found.pop("", 0.0), found.pop(FIRST, 0.0)
             lost, least = sum(found.values()), DISTURBED * entry.steady_s
             if lost >= least:
                 told = sorted((-cost, kind) for kind, cost in found.items() if cost >= SMALL * lost)
                 of = ", ".join(f"{CAUSES[kind]} {duration(-cost)}" for cost, kind in told)
                 faults.append((-lost, f"{entry.name} {duration(lost)} ({of})"))
+            if first >= least:
+                firsts.append((-first, f"{entry.name} {duration(first)}"))
             if rest >= least:
                 others.append((-rest, f"{entry.name} {duration(rest)}"))
     return [
         f"{lead} {', '.join(text for _, text in sorted(parts))}"
         for lead, parts in (
             ("faults cost, per iteration on average,", faults),
+            ("the first iteration, which has none before to overlap with, costs, on average,", firsts),
             ("iterations that are longer for another reason cost, per iteration on average,", others),
         )
         if parts

@@ -4,7 +4,7 @@ import pytest
 
 from edgesim.report.causes import stretches
 from edgesim.report.explain import explain
-from edgesim.report.faults import costs, incomplete, window
+from edgesim.report.faults import FIRST, costs, incomplete, window
 from edgesim.report.ranking import Alternative, mean_s, settings
 from edgesim.report.tables import Tables
 from edgesim.report.verdict import verdict
@@ -247,3 +247,46 @@ def test_a_single_run_says_what_its_faults_cost():
         "Faults make the mean iteration 3.5 s long (crashed devices 1.5 s an iteration); of"
     )
     assert not explain(drop.tables, drop.summary).startswith("Faults")
+
+
+def unbarred(*, ahead):
+    """Iterations of 4, 2, 2 and 2 s; with `ahead` each begins a second before the one before has ended."""
+    made = Timeline()
+    start = 0.0
+    for index, end in enumerate((4.0, 6.0, 8.0, 10.0)):
+        early = 1.0 if ahead and index else 0.0
+        made.spans.append(("a", Tag("forward", "1", index, 1, 1), start - early, end - 1.0, 1.0, 0.0))
+        made.transfers.append(
+            ("a", "s", Tag("push", "1", index, 1, 1), 8, 8, 8, 0.0, end - 1.0, end - 1.0, end, "up")
+        )
+        made.mark(end, "s", "iteration", str(index))
+        start = end
+    summary = {
+        "server": "s", "iterations": 4, "simulated_s": 10.0,
+        "iteration_s": {"mean": 2.5, "steady": 2.0}, "bounds": {"ratio": 1.0},
+    }  # fmt: skip
+    return Alternative(axes={"training.schedule": "p3"}, summary=summary, tables=Tables.of(made))
+
+
+def test_a_first_iteration_with_nothing_to_overlap_with_is_called_that():
+    ahead, apart = unbarred(ahead=True), unbarred(ahead=False)
+    assert costs(ahead.tables, ahead.summary) == {FIRST: 0.5, "": 0.0}
+    assert costs(apart.tables, apart.summary) == {"": 0.5}
+    said = "the first iteration, which has none before to overlap with, costs, on average, p3 500 ms"
+    assert said in verdict([ahead])
+    assert "longer for another reason" not in verdict([ahead])
+    assert "longer for another reason cost, per iteration on average, p3 500 ms" in verdict([apart])
+
+
+def test_workers_lost_for_good_are_named():
+    alternative = unbarred(ahead=False)
+    made = Timeline()
+    made.mark(3.0, "b", "drop", "no route left")
+    made.mark(3.5, "c", "drop", "iteration 1")
+    lost = Tables.of(Timeline()).then(Tables.of(made))
+    runs = [
+        Alternative(axes={"training.schedule": name}, summary=alternative.summary, tables=lost)
+        for name in ("p3", "ibatch")
+    ]
+    assert "p3 and ibatch lost for good: b at 3 s (no route left)" in verdict(runs)
+    assert "lost" not in verdict([alternative])
