@@ -32,11 +32,14 @@ def hint(word: str, known: Iterable[str]) -> str:
 
     >>> hint("dynacom", ["sequential", "dynacomm"])
     ", did you mean 'dynacomm'?"
+    >>> hint("P3", ["sequential", "p3"])
+    ", did you mean 'p3'?"
     """
     from difflib import get_close_matches  # only a misspelt name pays for loading it
 
-    close = get_close_matches(str(word), list(known), n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
+    folded = {name.lower(): name for name in known}
+    close = get_close_matches(str(word).lower(), folded, n=1)
+    return f", did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def is_import_path(name: str) -> bool:

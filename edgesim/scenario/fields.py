@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -82,6 +83,9 @@ def quantity(
 _time, _time0 = quantity(units.TIME, least=1e-6), quantity(units.TIME, zero=True)
 _data = quantity(units.DATA)
 _rate, _rate0 = quantity(units.BANDWIDTH), quantity(units.BANDWIDTH, zero=True)
+_volume = quantity(
+    replace(units.BANDWIDTH, examples=("500 MB/s", "1 GB/s"), written=("GB/s", "MB/s", "kB/s", "B/s"))
+)
 _compute, _power = quantity(units.COMPUTE), quantity(units.POWER, zero=True)
 
 Duration = Annotated[float, *_time]
@@ -94,29 +98,34 @@ Bandwidth = Annotated[float, *_rate]
 """A bandwidth above 0, in B/s."""
 BandwidthOrNone = Annotated[float, *_rate0]
 """A bandwidth of 0 or more, in B/s."""
+Throughput = Annotated[float, *_volume]
+"""A rate at which bytes are worked on, above 0, in B/s."""
 Compute = Annotated[float, *_compute]
 """A rate of computing above 0, in FLOP/s."""
 Watts = Annotated[float, *_power]
 """A power of 0 or more, in W."""
 
 
-def number(low: float, high: float, *, open_low: bool = False) -> tuple[object, ...]:
-    """Return the validators of a plain number between two bounds."""
+def number(
+    low: float, high: float, *, open_low: bool = False, open_high: bool = False, remedy: str = ""
+) -> tuple[object, ...]:
+    """Return the validators of a plain number between two bounds, which an open one leaves out."""
     least = f"more than {low:g}" if open_low else f"{low:g} or more"
-    span = least if math.isinf(high) else f"{least} and at most {high:g}"
+    most = f"less than {high:g}" if open_high else f"at most {high:g}"
+    span = least if math.isinf(high) else f"{least} and {most}"
 
     def read(value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise wrong(f"must be a number, {span}, got {shown(value)}; write for example 0.5")
-        if not low <= value <= high or (open_low and value == low):
-            raise wrong(f"must be {span}, got {shown(value)}")
+        if not low <= value <= high or (open_low and value == low) or (open_high and value == high):
+            raise wrong(f"must be {span}, got {shown(value)}{remedy}")
         if value != 0 and not 1e-9 <= abs(value) <= 1e9:
             raise wrong(f"must be from 1e-09 to 1e+09 in size, got {shown(value)}")
         return float(value)
 
     bounds: dict[str, Any] = {"exclusiveMinimum" if open_low else "minimum": low}
     if not math.isinf(high):
-        bounds["maximum"] = high
+        bounds["exclusiveMaximum" if open_high else "maximum"] = high
     return BeforeValidator(read), WithJsonSchema({"type": "number", **bounds})
 
 
@@ -153,6 +162,7 @@ def _is_name(value: str) -> bool:
 
 
 _positive, _share = number(0, math.inf, open_low=True), number(0, 1)
+_part = number(0, 1, open_low=True, open_high=True, remedy="; remove the section for 1")
 _name = text(
     "a name of letters, digits, '-' and '_' that begins with a letter, at most 100 long",
     _is_name,
@@ -169,6 +179,8 @@ Factor = Annotated[float, *_positive]
 """A plain number above 0."""
 Share = Annotated[float, *_share]
 """A plain number from 0 to 1."""
+Part = Annotated[float, *_part]
+"""A plain number between 0 and 1, neither of them."""
 Name = Annotated[str, *_name]
 """The name of a device or link: letters, digits, `-` and `_`."""
 Text = Annotated[str, *_text]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from edgesim.scenario.fields import Bandwidth, Factor, Name, Section, Share, Text, whole
+from edgesim.scenario.fields import Factor, Name, Part, Section, Text, Throughput, whole
 
 Method = Literal["parameter-server", "all-reduce"]
 
@@ -14,11 +14,11 @@ Method = Literal["parameter-server", "all-reduce"]
 class Compression(Section):
     """Gradients made smaller before they are pushed; what that does to the accuracy is not modelled."""
 
-    ratio: Share = Field(examples=[0.1])
+    ratio: Part = Field(examples=[0.1])
     """Bytes pushed for each byte of gradient, more than 0 and less than 1."""
-    encode: Bandwidth | None = Field(default=None, examples=["500 MB/s"])
+    encode: Throughput | None = Field(default=None, examples=["500 MB/s"])
     """Rate at which a worker compresses its gradients, before each push; no time without it."""
-    decode: Bandwidth | None = Field(default=None, examples=["1 GB/s"])
+    decode: Throughput | None = Field(default=None, examples=["1 GB/s"])
     """Rate, in bytes of gradient, at which a server unpacks what a worker pushed; no time without it."""
 
 
@@ -74,12 +74,14 @@ class AllReduce(Section):
     """Workers that add up their gradients among themselves, without a server."""
 
     method: Method = Field(examples=["all-reduce"])
-    """Name of the training method."""
+    """Name of the training method. An alternative or `--set` with another method than the scenario's leaves
+    out what only that one has, such as `server` and `planner`."""
     algorithm: Literal["ring", "tree"] = "ring"
     """`ring`: each sends parts to the next, in the order of `devices` (the default); `tree`: sums go up a
     binary tree, results down."""
     workers: tuple[Name, ...] | None = Field(default=None, min_length=1, examples=[["pi"]])
-    """Devices or groups that train; without it all."""
+    """Devices or groups that train; without it all, also one that looks like a server. Where an alternative
+    comes from a scenario with servers, all but these."""
     schedule: Text = Field(default="dynacomm", examples=["dynacomm", "fusion-25mb"])
     """How gradients are cut into buckets, each reduced as soon as it is there: a schedule with a barrier."""
     on_crash: Literal["wait", "drop", "resume"] = "wait"
