@@ -15,6 +15,7 @@ from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.model import Scenario
 from edgesim.scenario.paths import PathError, blocks, find, put
+from edgesim.scenario.switching import idle, planner_drops, switched
 
 MAX_ALTERNATIVES = 5000
 _FIXED = ("compare", "version", "name", "description")
@@ -51,6 +52,7 @@ class _Block:
         self.base = {_said(problem) for problem in finding.problems}
         self.data = finding.scenario.to_data()
         self.data.pop("compare")
+        self._drops = planner_drops(finding.scenario.training, blocks(finding.scenario.compare))
 
     def check(self) -> None:
         """Note the problems of the axes, then those of what they lead to."""
@@ -102,8 +104,12 @@ class _Block:
     def _problems(self, values: Mapping[Path_, Any]) -> list[Problem]:
         """Return the problems that the scenario has with some values in place, and has not without them."""
         document, data = self.finding.document, copy.deepcopy(self.data)
-        for path, value in values.items():
-            put(data, path, value)
+        named = {".".join(map(str, path)): value for path, value in values.items()}
+        if self._drops and idle(named):
+            data["training"].pop("planner")
+        with switched(data, named):
+            for path, value in values.items():
+                put(data, path, value)
         try:
             found = self._check(Scenario.of(Document(file=document.file, data=data, base=document.base)))
         except ScenarioError as error:

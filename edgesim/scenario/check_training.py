@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from edgesim.planning.cost import PlanningError
-from edgesim.planning.schedules import Phased, Queued, Schedule, pick
+from edgesim.planning.schedules import Queued, Schedule, pick
 from edgesim.scenario.finding import Finding
+from edgesim.scenario.switching import adapts
 from edgesim.scenario.training_section import ParameterServer
 
 
@@ -20,10 +21,11 @@ def check_training(finding: Finding) -> bool:
     schedule = _schedule(finding)
     if isinstance(training, ParameterServer):
         _synchronization(finding, training, schedule)
-        _compression(finding, training)
         _planner(finding, training, schedule)
     elif isinstance(schedule, Queued):
-        message = f"{training.schedule!r} sends to a server; all-reduce takes a schedule with a barrier"
+        message = (
+            f"{training.schedule!r} sends to a server; all-reduce takes one with a barrier, such as dynacomm"
+        )
         finding.say(message, "training", "schedule")
     return sound
 
@@ -97,17 +99,10 @@ def _synchronization(finding: Finding, training: ParameterServer, schedule: Sche
         finding.no_effect(f"under {kind} nobody waits for a gradient; remove it", "training", "on_crash")
 
 
-def _compression(finding: Finding, training: ParameterServer) -> None:
-    asked = training.compression
-    if asked is not None and not 0.0 < asked.ratio < 1.0:
-        message = f"must be more than 0 and less than 1, got {asked.ratio:g}; remove `compression` for 1"
-        finding.say(message, "training", "compression", "ratio")
-
-
 def _planner(finding: Finding, training: ParameterServer, schedule: Schedule | None) -> None:
     if training.planner is None or schedule is None:
         return
-    if not (isinstance(schedule, Phased) and schedule.adapts):
+    if not adapts(schedule):
         message = f"only dynacomm plans during the run, this is {training.schedule!r}; remove it"
         finding.no_effect(message, "training", "planner")
     elif not training.planner.model_fields_set:

@@ -39,10 +39,11 @@ def loads(text: str, file: str = "<string>", base: str | Path = ".", *, meaning:
 def ensure(scenario: Scenario, *, alone: bool = False) -> Scenario:
     """Return the scenario if `check` finds nothing. Raises `ScenarioError` with every problem it finds.
 
-    With `alone` nothing is compared: alternatives of its own that do not go with it are taken away.
+    With `alone` nothing is compared: alternatives of its own that do not go with it are taken away, and
+    nothing is said of them.
     """
     problems = check(scenario)
-    if alone and problems and all(problem.where.startswith("compare") for problem in problems):
+    if alone and any(problem.where.startswith("compare") for problem in problems):
         return ensure(override(scenario, "compare", None))
     if problems:
         raise ScenarioError(problems)

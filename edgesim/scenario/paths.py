@@ -15,6 +15,8 @@ from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.document import Path_, label
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.model import Scenario
+from edgesim.scenario.names import workers_of
+from edgesim.scenario.switching import idle, planner_drops, switched
 
 _PART = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([^\[\]]*)\]")
 
@@ -64,7 +66,8 @@ def _index(items: Sequence[Any], part: str, dotted: str) -> int:
 def override(scenario: Scenario, path: str, value: Any) -> Scenario:
     """Return the scenario with another value at a dotted path; None takes the setting away.
 
-    Raises `ScenarioError` if the path leads nowhere or the value does not fit there.
+    Another `training.method` takes away what only the former one has, and the same devices train. Raises
+    `ScenarioError` if the path leads nowhere or the value does not fit there.
     """
     return overrides(scenario, {path: value})
 
@@ -77,13 +80,14 @@ def overrides(scenario: Scenario, values: Mapping[str, Any], place: str = "<over
     """
     data, old = scenario.to_data(), scenario.document
     given, problems = dict(old.given), []
-    for dotted, value in values.items():
-        try:
-            path = find(data, dotted)
-            put(data, path, value)
-            given[path] = place
-        except PathError as error:
-            problems.append(Problem(file=place, line=0, column=0, where=dotted, message=str(error)))
+    with switched(data, values):
+        for dotted, value in values.items():
+            try:
+                path = find(data, dotted)
+                put(data, path, value)
+                given[path] = place
+            except PathError as error:
+                problems.append(Problem(file=place, line=0, column=0, where=dotted, message=str(error)))
     if problems:
         raise ScenarioError(problems)
     return Scenario.of(replace(old, data=data, given=given))
@@ -126,18 +130,27 @@ def variants(scenario: Scenario, axes: Axes | None = None) -> Iterator[tuple[dic
     """Yield each combination of alternatives, the last axis fastest, with the scenario that has it.
 
     `axes` replaces the scenario's own `compare`. Of several blocks each combination comes once, and each has
-    a value on every axis of any block: the one that its scenario has there, see `value_at`. The scenarios
-    have no `compare` any more.
+    a value on every axis of any block: the one that its scenario has there, see `value_at`. Whole `training`
+    sections are told by the paths at which they differ. The scenarios have no `compare` any more.
     """
     chosen = blocks(axes if axes is not None else scenario.compare)
     single = override(scenario, "compare", None) if scenario.compare is not None else scenario
+    found = _combinations(single, chosen)
+    return iter(_sections(list(found))) if any("training" in block for block in chosen) else found
+
+
+def _combinations(
+    single: Scenario, chosen: Sequence[Mapping[str, Sequence[Any]]]
+) -> Iterator[tuple[dict[str, Any], Scenario]]:
     paths = list(dict.fromkeys(path for block in chosen for path in block))
     spelt = _spellings(single, chosen) if len(chosen) > 1 else {}
+    drops = planner_drops(single.training, chosen)
+    plain = override(single, "training.planner", None) if drops else single
     seen: set[str] = set()
     for block in chosen:
         for values in product(*block.values()):
             point = dict(zip(block, values, strict=True))
-            variant = overrides(single, point, AXIS)
+            variant = overrides(plain if idle(point) else single, point, AXIS)
             if len(chosen) > 1:
                 point = {path: value_at(variant, path) for path in paths}
                 text = json.dumps(point, sort_keys=True)
@@ -146,6 +159,45 @@ def variants(scenario: Scenario, axes: Axes | None = None) -> Iterator[tuple[dic
                 seen.add(text)
                 point = {path: spelt.get((path, json.dumps(value)), value) for path, value in point.items()}
             yield point, variant
+
+
+Found = list[tuple[dict[str, Any], Scenario]]
+
+
+def _sections(found: Found) -> Found:
+    """Return alternatives with whole `training` sections told by the paths at which these differ.
+
+    A path at which all methods that know it agree is not told, nor `workers` where the same devices train.
+    """
+    told = [_flat(one.training.model_dump(mode="json")) for _, one in found]
+    given = [_flat(one.training.model_dump(mode="json", exclude_unset=True)) for _, one in found]
+    differ = []
+    for path in dict.fromkeys(path for section in given for path in section):
+        values = [section.get(path) for section in told]
+        if path == "training.workers":
+            values = [workers_of(one) for _, one in found]
+        known = [path.split(".")[1] in type(one.training).model_fields for _, one in found]
+        if len({json.dumps(value) for value, has in zip(values, known, strict=True) if has}) > 1:
+            differ.append(path)
+    return [
+        (_expanded(point, {path: section.get(path) for path in differ}), one)
+        for (point, one), section in zip(found, told, strict=True)
+    ]
+
+
+def _expanded(point: dict[str, Any], section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a point with paths in place of its `training`; those that it has itself it keeps."""
+    made: dict[str, Any] = {}
+    for path, value in point.items():
+        made |= section if path == "training" and section else {path: value}
+    return made | {path: value for path, value in point.items() if path in made}
+
+
+def _flat(section: Mapping[str, Any], prefix: str = "training.") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
 
 
 def _spellings(
