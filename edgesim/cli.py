@@ -369,11 +369,10 @@ def _show_run(result: Result, folder: Path) -> None:
 
 
 def _show_comparison(comparison: Comparison, folder: Path) -> None:
-    from edgesim.comparison import label
     from edgesim.showing import show_comparison, warn_of_missed
 
     show_comparison(comparison, folder)
-    warn_of_missed([(f"{label(run.axes)}: ", run.result) for run in comparison if run.result])
+    warn_of_missed([(f"{run.label}: ", run.result) for run in comparison if run.result])
     failed = [run for run in comparison if run.error]
     if failed:
         raise SimulationError(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,13 @@ class Run:
     """Why it failed."""
     partial: Result | None = None
     """What it gave until it failed."""
+    name: str = ""
+    """What it is called among the runs of its comparison; without it what its axes say alone."""
+
+    @property
+    def label(self) -> str:
+        """Short name: `dynacomm`, `bandwidth=10 Mbit/s, schedule=p3`, `all-reduce ring`."""
+        return self.name or label(self.axes)
 
     @property
     def known(self) -> Result | None:
@@ -51,7 +59,8 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a run: a column an axis, then the scalars of the summary flattened with dots."""
+        """One row a run: a column an axis, `alternative` (its `label`), then the scalars of the summary
+        flattened with dots."""
         if "table" not in self._cache:
             import pandas as pd
 
@@ -76,13 +85,31 @@ class Comparison:
 
     @property
     def winner(self) -> str:
-        """Which alternative has the shortest mean time per iteration, by how much, and why.
+        """The verdict in words: which alternative has the shortest mean time per iteration, by how much, why.
 
-        With several axes a line for each setting, see `report.ranking.settings`.
+        With several axes a line for each setting, see `report.ranking.settings`. Runs within 0.1 % tie.
         """
         from edgesim.report.verdict import verdict
 
         return verdict(self.alternatives)
+
+    @property
+    def best(self) -> Run | None:
+        """The run with the shortest mean time per iteration of all, whatever its setting.
+
+        Of equal ones the first; `winner` says whether others tie. None where none reached its end with an
+        iteration.
+        """
+        from edgesim.report.ranking import mean_s
+
+        done = [(mean_s(run.result.summary), run) for run in self.runs if run.result and not run.error]
+        least_s, first = min(done, key=lambda pair: pair[0], default=(math.inf, None))
+        return first if math.isfinite(least_s) else None
+
+    def explain(self) -> str:
+        """Return a line a run: why it took as long as it did, or why it failed."""
+        said = ((run, run.error or (run.result.explain() if run.result else "")) for run in self.runs)
+        return "\n".join(f"{run.label}: {text}" for run, text in said)
 
     def plot(self, *, width: float = 12.0) -> Figure:
         """Return a figure: the iteration time of each run with its lower bound, and timelines on one axis."""
@@ -140,11 +167,16 @@ class Comparison:
         return len(self.runs)
 
     def _repr_html_(self) -> str:
-        names = list(dict.fromkeys(name for run in self.runs for name in run.axes))
+        from edgesim.report.ranking import named, told
+
+        points = named([run.axes for run in self.runs])
+        names = list(dict.fromkeys(name for point in points for name in point))
         said = "<br>".join(html.escape(line) for line in self.winner.splitlines())
-        wanted = [*names, *(name for name in HEADLINES if name in self.table.columns)]
+        shown = self.table[[name for name in HEADLINES if name in self.table.columns]].copy()
+        for place, name in enumerate(names):
+            shown.insert(place, name, [told(point[name]) if name in point else "" for point in points])
         learnt = html_picture(self.plot_learning) if self.learnt else ""
-        table = self.table[wanted].to_html(index=False)
+        table = shown.to_html(index=False)
         return f"<div><p>{said}</p>{table}{html_picture(self.plot)}{learnt}</div>"
 
 
@@ -166,14 +198,38 @@ HEADLINES = (
 
 
 def label(axes: Mapping[str, Any]) -> str:
-    """Return a short name of an alternative: the value of its only axis, or `last.part=value` of each.
+    """Return a short name of an alternative: the value of its only axis, or `last.part=value` of each given.
 
-    >>> label({"training.schedule": "dynacomm"}), label({"a.b": 1, "c": 2})
+    >>> label({"training.schedule": "dynacomm"}), label({"a.b": 1, "c": 2, "d": None})
     ('dynacomm', 'b=1, c=2')
+    >>> label({"training.compression": None}), label({"training.compression": {"ratio": 0.1}})
+    ('no compression', 'ratio 0.1')
     """
-    if len(axes) == 1:
-        return str(next(iter(axes.values())))
-    return ", ".join(f"{path.rpartition('.')[2]}={value}" for path, value in axes.items())
+    return _worded(axes, alone=len(axes) == 1)
+
+
+def labels(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a short name of each alternative, all that makes up a training method as one value.
+
+    >>> labels([{"training.method": "parameter-server", "training.algorithm": None},
+    ...         {"training.method": "all-reduce", "training.algorithm": "ring"}])
+    ['parameter-server', 'all-reduce ring']
+    """
+    from edgesim.report.ranking import named
+
+    found = named(points)
+    alone = len({path for point in found for path in point}) == 1
+    return [_worded(point, alone=alone) for point in found]
+
+
+def _worded(axes: Mapping[str, Any], *, alone: bool) -> str:
+    from edgesim.report.ranking import told
+
+    ends = [(path.rpartition(".")[2], value) for path, value in axes.items()]
+    given = [(name, told(value)) for name, value in ends if value is not None]
+    if not given:
+        return ", ".join(f"no {name}" for name, _ in ends)
+    return given[0][1] if alone else ", ".join(f"{name}={value}" for name, value in given)
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -194,7 +250,7 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _table_row(run: Run) -> dict[str, Any]:
     axes = {path: value if _scalar(value) else str(value) for path, value in run.axes.items()}
     scalars = flatten(run.known.summary) if run.known else {}
-    return {**axes, **scalars, **({"error": run.error} if run.error else {})}
+    return {**axes, "alternative": run.label, **scalars, **({"error": run.error} if run.error else {})}
 
 
 def _scalar(value: Any) -> bool:

@@ -99,7 +99,6 @@ def _bandwidth(link: dict[str, Any]) -> str:
 
 def show_comparison(comparison: Comparison, folder: Path) -> None:
     """Print one row an alternative, or of many one a setting; which wins, and why others failed."""
-    from edgesim.comparison import label
     from edgesim.report.ranking import settings
 
     out = console()
@@ -113,7 +112,7 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
         out.print(f"{len(rows) - SETTINGS} settings more are in compare.csv", markup=False)
     failed = [run for run in comparison if run.error]
     for run in failed[:ROWS]:
-        out.print(f"{label(run.axes)}: {run.error}", markup=False)
+        out.print(f"{run.label}: {run.error}", markup=False)
     if len(failed) > ROWS:
         out.print(f"{len(failed) - ROWS} more failed; see the column `error`", markup=False)
     out.print(comparison.winner, markup=False)
@@ -123,24 +122,25 @@ def show_comparison(comparison: Comparison, folder: Path) -> None:
 
 def _runs(comparison: Comparison) -> tuple[int, list[str], list[list[str]]]:
     """Return how many columns are axes, all columns, and a row a run."""
-    from edgesim.report.ranking import told
+    from edgesim.report.ranking import named
 
-    axes = list(dict.fromkeys(path for run in comparison for path in run.axes))
+    points = named([run.axes for run in comparison])
+    axes = list(dict.fromkeys(path for point in points for path in point))
     rows = []
-    for run, best_s in zip(comparison, _best(comparison), strict=True):
-        values = [told(run.axes.get(path, "")) for path in axes]
+    for run, point, best_s in zip(comparison, points, _best(comparison), strict=True):
+        values = [_cell(point[path]) if path in point else "" for path in axes]
         rows.append([*values, *(_figures(run.result, best_s) if run.result else ["failed", *[""] * 6])])
     return len(axes), [*short_names(axes), *COLUMNS], rows
 
 
 def _settings(groups: Sequence[Setting]) -> tuple[int, list[str], list[list[str]]]:
     """Return how many columns are axes, all columns, and a row a setting: who wins, and by how much."""
-    from edgesim.report.ranking import mean_text, told
+    from edgesim.report.ranking import mean_text
 
     axes = list(groups[0].values)
     rows = []
     for group in groups:
-        row = [told(group.values[path]) for path in axes]
+        row = [_cell(group.values[path]) for path in axes]
         ranked, winners = group.ranked, group.winners
         if ranked:
             ratio = (ranked[0].run.summary.get("bounds") or {}).get("ratio")
@@ -155,6 +155,13 @@ def _settings(groups: Sequence[Setting]) -> tuple[int, list[str], list[list[str]
         rows.append(row)
     columns = [*short_names(axes), "best", "iteration (mean)", "x lower bound", "next", "last"]
     return len(axes), columns, rows
+
+
+def _cell(value: Any) -> str:
+    """Return the value of an axis for a table; nothing where it is not given."""
+    from edgesim.report.ranking import told
+
+    return "none" if value is None else told(value)
 
 
 def _behind(time_s: float, best_s: float) -> str:

@@ -17,6 +17,7 @@ from edgesim import workload_file
 from edgesim.errors import EdgesimError, ProfileError, ScenarioError, SimulationError
 from edgesim.experiment import face
 from edgesim.experiment.face import directory_name
+from edgesim.scenario import override
 
 TINY = Path(__file__).parent / "data" / "tiny.yaml"
 
@@ -159,7 +160,7 @@ def test_alternatives_that_read_alike_have_directories_of_their_own(tmp_path: Pa
 
 def test_a_directory_name_cannot_leave_its_place() -> None:
     assert directory_name({"a": "../../etc/passwd"}) == "etc-passwd"
-    assert directory_name({"a": "..", "b": None}) == "none_None"
+    assert directory_name({"a": "..", "b": None}) == "none"
     assert len(directory_name({str(axis): "x" * 500 for axis in range(20)})) <= 200
 
 
@@ -368,11 +369,50 @@ def test_blocks_of_axes_are_one_comparison_in_which_every_run_has_every_axis() -
 
 
 def test_what_a_scenario_compares_does_not_hinder_a_run_of_something_else() -> None:
-    policy = {"training.planner.policy": "once"}  # has no effect for one of its alternatives, sequential
-    result = edgesim.run(TINY, stop__iterations=1, **policy)
+    compared = {"training.schedule": ["p3", "dynacomm"]}  # p3 does not go with asp
+    stated, asp = override(edgesim.load(TINY), "compare", compared), {"training.synchronization": "asp"}
+    result = edgesim.run(stated, stop__iterations=1, **asp)
     assert result.scenario.compare is None
-    other = edgesim.compare(TINY, {"seed": [1, 2]}, stop={"iterations": 1}, pictures=False, **policy)
+    other = edgesim.compare(stated, {"seed": [1, 2]}, stop={"iterations": 1}, pictures=False, **asp)
     assert len(other) == 2
-    with pytest.raises(ScenarioError, match="with 'sequential'"):
-        edgesim.compare(TINY, **policy)
-    assert edgesim.run(TINY, stop__iterations=1).scenario.compare is not None
+    with pytest.raises(ScenarioError, match="with 'p3'"):
+        edgesim.compare(stated, **asp)
+    assert edgesim.run(stated, stop__iterations=1).scenario.compare is not None
+    with pytest.raises(ScenarioError) as caught:
+        edgesim.compare(stated, {"seed": [1, 2]}, network__fan_out=2, **asp)
+    assert [problem.where for problem in caught.value.problems] == ["network.fan_out"]
+
+
+def test_a_planner_applies_to_the_alternatives_that_plan() -> None:
+    comparison = edgesim.compare(TINY, pictures=False, **{"training.planner.policy": "once"})
+    assert [run.label for run in comparison] == ["sequential", "dynacomm"]
+    planners = [run.result.scenario.training.planner for run in comparison if run.result]
+    assert [planner and planner.policy for planner in planners] == [None, "once"]
+
+
+def test_a_parameter_server_against_all_reduce(tmp_path: Path) -> None:
+    axes: list[dict[str, list[Any]]] = [
+        {"training.schedule": ["sequential", "p3"]},
+        {"training.method": ["all-reduce"], "training.algorithm": ["ring", "tree"]},
+    ]
+    comparison = edgesim.compare(TINY, axes, out=tmp_path, pictures=False)
+    names = ["sequential", "p3", "all-reduce ring", "all-reduce tree"]
+    assert [run.label for run in comparison] == comparison.table["alternative"].tolist() == names
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == ["all-reduce-ring", "all-reduce-tree", "p3", "sequential"]
+    for run in comparison:
+        assert run.result is not None
+        computing = run.result.spans.query("kind == 'backward'")
+        assert set(computing["device"]) == {"fast", "slow-1", "slow-2"}
+    assert all(name in comparison._repr_html_() for name in names)
+
+
+def test_the_best_run_and_why_each_took_as_long(tmp_path: Path) -> None:
+    comparison = edgesim.compare(TINY, pictures=False)
+    means = comparison.table.set_index("training.schedule")["iteration_s.mean"]
+    assert comparison.best is not None
+    assert comparison.best.label == means.idxmin()
+    said = comparison.explain().splitlines()
+    assert [line.partition(": ")[0] for line in said] == ["sequential", "dynacomm"]
+    assert comparison.runs[0].result is not None
+    assert said[0].endswith(comparison.runs[0].result.explain())

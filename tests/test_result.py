@@ -127,6 +127,10 @@ def test_comparison_is_one_tidy_table(tmp_path):
     assert read["iteration_s.steady"][0] == first["iteration_s"]["steady"]
     assert (tmp_path / "new" / "cmp" / "compare.png").stat().st_size > 10_000
     assert both.winner.startswith("dynacomm wins with")
+    assert both.best is both.runs[1]
+    assert both.explain().splitlines()[-1] == "broken: out of memory"
+    assert Comparison(runs=both.runs[2:]).best is Comparison(runs=()).best is None
+    assert Comparison(runs=(both.runs[0], both.runs[0])).best is both.runs[0]
     assert "out of memory" in both._repr_html_()
     assert len(both) == 3
     assert [run.axes["training.schedule"] for run in both][-1] == "broken"

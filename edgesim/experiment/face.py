@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edgesim import scenario as language
-from edgesim.comparison import Comparison, Run, label
+from edgesim.comparison import Comparison, Run, label, labels
 from edgesim.errors import EdgesimError
 from edgesim.experiment import places
 from edgesim.experiment import workloads as measuring
 from edgesim.experiment.simulate import simulate
 from edgesim.experiment.stopping import Interrupted, StoppedAtOnce
 from edgesim.experiment.workloads import Progress, Workloads, silent
+from edgesim.report import ranking
 from edgesim.result import Result
 from edgesim.scenario import Scenario
 from edgesim.scenario.paths import Axes
@@ -128,15 +130,15 @@ def _each(
     points: Points, targets: Sequence[Path | None], progress: Progress, simulated: Simulate
 ) -> Iterator[Run]:
     """Yield the runs one by one; one that is interrupted too, before its `Interrupted` is raised."""
-    resolved = Workloads(progress)
-    for number, ((point, variant), target) in enumerate(zip(points, targets, strict=True), 1):
-        named = _named(progress, f"{label(point)} ({number} of {len(points)})")
+    resolved, names = Workloads(progress), labels([point for point, _ in points])
+    for number, ((point, variant), target, name) in enumerate(zip(points, targets, names, strict=True), 1):
+        named = _named(progress, f"{name} ({number} of {len(points)})")
         try:
             run = _one(variant, point, resolved, target, named, simulated)
         except Interrupted as stopped:
-            yield Run(axes=point, result=stopped.result, error="interrupted")
+            yield Run(axes=point, name=name, result=stopped.result, error="interrupted")
             raise
-        yield run
+        yield replace(run, name=name)
 
 
 def _said(stopped: KeyboardInterrupt, folder: Path | None, have: int, most: int) -> KeyboardInterrupt:
@@ -258,7 +260,7 @@ def _places(folder: Path | None, points: Sequence[Mapping[str, Any]]) -> list[Pa
     """Return a directory for each run; two whose values read alike in a file name get a number."""
     names: dict[str, int] = {}
     places: list[Path | None] = []
-    for point in points:
+    for point in ranking.named(points):
         name = directory_name(point)
         names[name] = names.get(name, 0) + 1
         places.append(folder and folder / (name if names[name] == 1 else f"{name}-{names[name]}"))
@@ -266,11 +268,14 @@ def _places(folder: Path | None, points: Sequence[Mapping[str, Any]]) -> list[Pa
 
 
 def directory_name(point: Mapping[str, Any]) -> str:
-    """Return the name of a run's directory: its values, as far as a file name can hold them.
+    """Return the name of a run's directory: the values that are given, as far as a file name can hold them.
 
     >>> directory_name({"training.schedule": "dynacomm", "network.bandwidth": "50 Mbit/s"})
     'dynacomm_50-Mbit-s'
+    >>> directory_name({"training.synchronization": "asp", "training.staleness": None})
+    'asp'
     """
-    values = (str(value)[:40] for value in point.values())
+    given = {path: ranking.told(value) for path, value in point.items() if value is not None}
+    values = [value.replace(", ", " ")[:40] for value in given.values()] or [label(point)[:40]]
     clean = ("".join(sign if sign.isalnum() or sign == "." else "-" for sign in value) for value in values)
     return "_".join(value.strip(".-") or "none" for value in clean)[:200]

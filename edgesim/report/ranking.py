@@ -1,7 +1,8 @@
 """The alternatives of a comparison, ranked: like with like, by the time that an iteration takes over the run.
 
 Of several axes one is the method, the one that is asked about, with those of the training that only some
-methods have; a verdict is given for each setting of the others. Seconds throughout.
+methods have; a verdict is given for each setting of the others. Where training methods are compared, all of
+the training but `SHARED` is one axis: `p3`, `dynacomm`, `all-reduce ring`. Seconds throughout.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from typing import Any
 from edgesim.report.numbers import counted, duration
 from edgesim.report.tables import Tables
 
+METHOD, ALGORITHM, USUAL = "training.method", "training.algorithm", "parameter-server"
+"""Axes of the training method and of its variety, and the method that need not be named beside a schedule."""
+SHARED = ("training.on_crash", "training.workers")
+"""What every training method has, so that it is a setting and no part of a method."""
 DEEP = 4
 """A path of so many parts is about one device or link, which its name says."""
 MANY = 3
@@ -153,11 +158,11 @@ def mean_text(summary: Mapping[str, Any]) -> str:
 
 def settings(runs: Sequence[Alternative]) -> list[Setting]:
     """Return the settings of a comparison in the order of their first run, each with its alternatives."""
-    paths = list(dict.fromkeys(path for run in runs for path in run.axes))
-    varying = [path for path in paths if len({repr(run.axes.get(path)) for run in runs}) > 1] or paths[-1:]
+    varying = _varying(runs)
     methods = _methods(varying, runs)
     others = [path for path in varying if path not in methods]
     names = _names(varying)
+    called = _called(runs, methods, names)
     groups: dict[str, list[Alternative]] = {}
     for run in runs:
         groups.setdefault(repr([run.axes.get(path) for path in others]), []).append(run)
@@ -165,8 +170,9 @@ def settings(runs: Sequence[Alternative]) -> list[Setting]:
     found = []
     for members in groups.values():
         values = {path: members[0].axes.get(path) for path in others}
-        telling = [path for path in others if path not in usual or repr(values[path]) != usual[path]]
-        words = {path: f"{names[path]} {told(values[path])}" for path in telling or others}
+        given = [path for path in others if values[path] is not None] or others[:1]
+        telling = [path for path in given if path not in usual or repr(values[path]) != usual[path]]
+        words = {path: f"{names[path]} {told(values[path])}" for path in telling or given}
         short = [_alone(names[path], values[path]) for path in others] if len(others) == 1 else words.values()
         found.append(
             Setting(
@@ -174,7 +180,7 @@ def settings(runs: Sequence[Alternative]) -> list[Setting]:
                 short=", ".join(short),
                 words=words,
                 values=values,
-                entries=_entries(members, methods, names, ", ".join(short)),
+                entries=_entries(members, called, ", ".join(short)),
             )
         )
     return found
@@ -210,21 +216,88 @@ def _usual(paths: Sequence[str], runs: Sequence[Alternative]) -> dict[str, str]:
     return {path: value for path, (value, count) in counts.items() if 4 * count > 3 * len(runs)}
 
 
-def _entries(
-    members: Sequence[Alternative], methods: Sequence[str], names: Mapping[str, str], short: str
-) -> tuple[Entry, ...]:
+def _entries(members: Sequence[Alternative], called: Mapping[int, str], short: str) -> tuple[Entry, ...]:
     entries = []
     for run in members:
-        given = [path for path in methods if run.axes.get(path) is not None] or methods[:1]
-        name = ", ".join(_alone(names.get(path, ""), run.axes.get(path)) for path in given)
+        name = called[id(run)]
         entries.append(Entry(name=name, title=", ".join(part for part in (short, name) if part), run=run))
     return tuple(entries)
 
 
+def _called(runs: Sequence[Alternative], methods: Sequence[str], names: Mapping[str, str]) -> dict[int, str]:
+    """Return by identity of each run the name of its method."""
+    if METHOD in methods:
+        kinds = dict.fromkeys(str(run.axes.get(METHOD)) for run in runs)
+        alike = {kind: [run for run in runs if str(run.axes.get(METHOD)) == kind] for kind in kinds}
+        return {key: name for kind in kinds for key, name in _of_kind(kind, alike, methods, names).items()}
+    called = {}
+    for run in runs:
+        given = [path for path in methods if run.axes.get(path) is not None] or methods[:1]
+        called[id(run)] = ", ".join(_alone(names.get(path, ""), run.axes.get(path)) for path in given)
+    return called
+
+
+def _of_kind(
+    kind: str,
+    alike: Mapping[str, Sequence[Alternative]],
+    methods: Sequence[str],
+    names: Mapping[str, str],
+) -> dict[int, str]:
+    """Name the runs of one training method by what differs among them, else by what only this one has."""
+    members = alike[kind]
+    elsewhere = [run for other, found in alike.items() if other != kind for run in found]
+    own = [path for path in methods if path != METHOD]
+    varying = [path for path in own if len({repr(run.axes.get(path)) for run in members}) > 1]
+    only = [path for path in own if all(run.axes.get(path) is None for run in elsewhere)]
+    called = {}
+    for run in members:
+        given = [path for path in varying or only if run.axes.get(path) is not None]
+        rest = ", ".join(_alone(names[path], run.axes[path]) for path in given)
+        said = rest if rest and varying and kind == USUAL else f"{kind} {rest}".strip()
+        called[id(run)] = said
+    return called
+
+
+def named(points: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return by path the values that name each alternative: its axes without those that are not given.
+
+    Where training methods are compared, what makes a method is one value, at the path of its first axis.
+
+    >>> named([{"training.method": "parameter-server", "training.algorithm": None, "seed": None},
+    ...        {"training.method": "all-reduce", "training.algorithm": "ring", "seed": None}])
+    [{'training.method': 'parameter-server'}, {'training.method': 'all-reduce ring'}]
+    """
+    runs = [Alternative(axes=point) for point in points]
+    methods = _methods(_varying(runs), runs)
+    merged = METHOD in methods
+    called = _called(runs, methods, _names(methods)) if merged else {}
+    found = []
+    for run in runs:
+        values: dict[str, Any] = {}
+        for path, value in run.axes.items():
+            if merged and path.startswith("training.") and path not in SHARED:
+                values[METHOD] = called[id(run)]
+            elif value is not None:
+                values[path] = value
+        found.append(values or dict(run.axes))
+    return found
+
+
+def _varying(runs: Sequence[Alternative]) -> list[str]:
+    """Return the axes on which runs differ; the last one where there is none."""
+    paths = list(dict.fromkeys(path for run in runs for path in run.axes))
+    return [path for path in paths if len({repr(run.axes.get(path)) for run in runs}) > 1] or paths[-1:]
+
+
 def _methods(paths: Sequence[str], runs: Sequence[Alternative]) -> list[str]:
     """Return the axis that is asked about, the only one of the training that every run has, else the last;
-    and the axes of the training that only some runs have, which are part of their method."""
+    and the axes of the training that only some runs have, which are part of their method. Of several training
+    methods all that is not `SHARED` is part."""
     training = [path for path in paths if path.startswith("training.")]
+    if METHOD in training:
+        first = [METHOD, ALGORITHM]
+        rest = [path for path in training if path not in (*first, *SHARED)]
+        return [*(path for path in first if path in training), *rest]
     whole = [path for path in training if all(run.axes.get(path) is not None for run in runs)]
     if len(training) == 1 or len(whole) != 1:
         return [training[0] if len(training) == 1 else paths[-1]] if paths else []
