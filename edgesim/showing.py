@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgesim.console import console, grid
 from edgesim.errors import EdgesimError
-from edgesim.report.numbers import amount, duration, share
+from edgesim.report.numbers import amount, counted, duration, share
 
 if TYPE_CHECKING:
     from edgesim.comparison import Comparison
@@ -34,15 +34,20 @@ COLUMNS = (
     "iterations",
 )
 """What the terminal shows of a run in a comparison."""
+LEARNT = ("accuracy (end)", "accuracy (best)", "time to target")
+"""What it shows before the last four of these, where anything was learnt."""
+BEFORE = 3
+"""Columns that stay before those of what was learnt."""
 
 
-def show_run(result: Result, folder: Path) -> None:
-    """Print the figures of a run, its devices and links, and what they mean."""
+def show_run(result: Result, folder: Path, workers: int) -> None:
+    """Print the figures of a run, its devices and links, and what they mean; `workers` is how many train."""
     from edgesim.report import perfetto
     from edgesim.result import headline
 
     out, summary = console(), result.summary
-    out.print(grid(f"{summary['scenario']}", ["", ""], [list(row) for row in headline(summary).items()]))
+    title = f"{summary['scenario']}, {counted(workers, 'worker')}"
+    out.print(grid(title, ["", ""], [list(row) for row in headline(summary).items()]))
     out.print(_devices(summary))
     out.print(_links(summary))
     out.print(result.explain(), markup=False)
@@ -129,8 +134,24 @@ def _runs(comparison: Comparison) -> tuple[int, list[str], list[list[str]]]:
     rows = []
     for run, point, best_s in zip(comparison, points, _best(comparison), strict=True):
         values = [_cell(point[path]) if path in point else "" for path in axes]
-        rows.append([*values, *(_figures(run.result, best_s) if run.result else ["failed", *[""] * 6])])
-    return len(axes), [*short_names(axes), *COLUMNS], rows
+        found = _figures(run.result, best_s) if run.result else ["failed", *[""] * (len(COLUMNS) - 1)]
+        if comparison.learnt:
+            found[BEFORE:BEFORE] = _learnt(run.result)
+        rows.append([*values, *found])
+    columns = list(COLUMNS)
+    if comparison.learnt:
+        columns[BEFORE:BEFORE] = LEARNT
+    return len(axes), [*short_names(axes), *columns], rows
+
+
+def _learnt(result: Result | None) -> list[str]:
+    """Return what a run of a comparison learnt, a cell for each of `LEARNT`."""
+    found = (result.summary.get("learning") or {}) if result else {}
+    if "final_accuracy" not in found:
+        return [""] * len(LEARNT)
+    time_s = found.get("time_to_target_s")
+    reached = "never" if found.get("target_accuracy") is not None and time_s is None else duration(time_s)
+    return [*(f"{100.0 * found[key]:.1f} %" for key in ("final_accuracy", "best_accuracy")), reached]
 
 
 def _settings(groups: Sequence[Setting]) -> tuple[int, list[str], list[list[str]]]:
@@ -280,6 +301,10 @@ def show_names(kind: str | None) -> None:
         "methods": lambda: _described("method", METHODS),
         "topologies": lambda: _described("topology", TOPOLOGIES),
         "policies": lambda: _described("on_crash", POLICIES),
+        "synchronizations": lambda: _described("synchronization", SYNCHRONIZATIONS),
+        "planners": lambda: _described("planner.policy", PLANNERS),
+        "algorithms": lambda: _described("algorithm", ALGORITHMS),
+        "data": _data_sets,
     }
     if kind is not None and kind not in kinds:
         raise EdgesimError(f"there is no list of {kind!r}; known: {', '.join(kinds)}")
@@ -303,6 +328,12 @@ def _schedules() -> Any:
         except EdgesimError as error:  # an installed package that cannot be used
             told[name] = str(error)
     return _described("schedule", told)
+
+
+def _data_sets() -> Any:
+    from edgesim.catalogue import DATA_SETS
+
+    return _described("data", {name: entry.source for name, entry in DATA_SETS.items()})
 
 
 def _models() -> Any:
@@ -356,4 +387,20 @@ POLICIES = {
     "wait": "all wait until a crashed worker is back and has done its step again (the default)",
     "drop": "the step goes on without it until it is back",
     "resume": "all wait, and it goes on where it was",
+}
+SYNCHRONIZATIONS = {
+    "bsp": "an iteration ends when every worker's gradient has come (the default)",
+    "asp": "each gradient is applied as it comes, and nobody waits",
+    "ssp": "as asp, but no worker is more than `staleness` iterations ahead of another",
+}
+PLANNERS = {
+    "adaptive": "plans again when what is measured has moved and holds (the default)",
+    "once": "plans before the run, never again",
+    "last-sample": "plans before every iteration, from the last one",
+    "min-max": "one plan for half to twice the bandwidth",
+    "forecast": "knows the bandwidth of the links over time beforehand",
+}
+ALGORITHMS = {
+    "ring": "each worker sends parts to the next (the default)",
+    "tree": "sums go up a binary tree of the workers, results down",
 }

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import edgesim
+from edgesim import showing
 from edgesim.planning.schedules import names
 from edgesim.report.learning import curves, fingerprint
 from edgesim.result import Result
@@ -155,6 +156,11 @@ def test_a_comparison_draws_all_that_learnt(tmp_path):
     assert table["learning.final_loss"].notna().all()
     legend = compared.plot_learning().legends[0]
     assert [text.get_text() for text in legend.get_texts()] == ["sequential", "dynacomm"]
+    _, columns, rows = showing._runs(compared)
+    shown = dict(zip(columns, rows[0], strict=True))
+    learning = compared.runs[0].result.summary["learning"]
+    assert shown["accuracy (end)"] == f"{100 * learning['final_accuracy']:.1f} %"
+    assert shown["time to target"] == "-", "none was asked for"
 
 
 def test_a_target_is_timed_and_the_end_is_always_looked_at(tmp_path):
@@ -168,3 +174,19 @@ def test_a_target_is_timed_and_the_end_is_always_looked_at(tmp_path):
     assert math.isfinite(said["final_test_loss"])
     assumed = [item for item in result.summary["assumed"] if item.startswith("learn")]
     assert assumed == ["learn.model (small-cnn learns, with 312,420 parameters; lenet is timed)"]
+
+
+def test_table_curve_and_summary_end_with_the_same_accuracy():
+    found = edgesim.run(scenario(learn={"evaluate_every": 3}, stop={"time": "400 s"}))
+    last = found.updates.iloc[-1]
+    learning = found.summary["learning"]
+    assert (last.gradients, last.iteration, last.time_s) == (0, -1, 400.0), "a look and no update"
+    assert math.isnan(last.loss)
+    assert last.accuracy == learning["final_accuracy"] == curves(found.tables).accuracy[-1]
+    assert learning["updates"] == len(found.updates) - 1
+    assert found.updates.accuracy.iloc[:-1].notna().any()
+
+
+def test_no_look_is_added_where_the_last_update_was_looked_at(plain):
+    assert plain.updates.gradients.min() > 0
+    assert plain.updates.accuracy.iloc[-1] == plain.summary["learning"]["final_accuracy"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from edgesim.report.causes import CAUSES, OF_ONE_ITERATION, OVER, stretches, touched
+from edgesim.report.causes import CAUSES, ITERATION, OF_ONE_ITERATION, OVER, stretches, touched
 from edgesim.report.iterations import iteration_ends, server_of
 from edgesim.report.tables import Tables
 
@@ -70,11 +70,14 @@ def _overlapped(tables: Tables, end_s: float) -> bool:
 
 
 def contributors(tables: Tables) -> dict[int, frozenset[str]]:
-    """Return by iteration the workers whose whole gradients arrived, or were added up to the end."""
+    """Return by iteration the workers whose whole gradients arrived, or were added up to the end.
+
+    Empty where each gradient is an update of its own: there the n-th of a worker is in no n-th iteration.
+    """
     import pyarrow.compute as pc
 
     sent = _gradients(tables)
-    if not sent.num_rows:
+    if not sent.num_rows or one_by_one(tables):
         return {}
     lowest = pc.min(sent.column("first"))  # what is pushed last
     whole = sent.filter(
@@ -94,6 +97,14 @@ def contributors(tables: Tables) -> dict[int, frozenset[str]]:
     return {number: frozenset(crew) for number, crew in found.items()}
 
 
+def one_by_one(tables: Tables) -> bool:
+    """Return whether a worker's gradient is applied as soon as it is there, as under asp and ssp."""
+    updates = tables.rows("updates", "subject", "gradients")
+    subjects = {subject for subject, gradients in updates if gradients == 1}
+    marks = tables.rows("marks", "subject", "kind")
+    return bool(subjects - {subject for subject, kind in marks if kind == ITERATION})
+
+
 def _gradients(tables: Tables) -> Any:
     """Return the messages with gradients, or with their sums."""
     import pyarrow as pa
@@ -106,7 +117,7 @@ def _gradients(tables: Tables) -> Any:
 def incomplete(tables: Tables, summary: Mapping[str, Any]) -> int:
     """Return how many iterations ended without the gradients of every worker that ever sent any."""
     workers = len(_gradients(tables).column("source").unique())
-    if not workers:
+    if not workers or one_by_one(tables):
         return 0
     full = sum(len(crew) >= workers for crew in contributors(tables).values())
     return max(int(summary.get("iterations") or 0) - full, 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,8 @@ SMOOTH = 20
 """Of more losses than `DOTTED`, the mean over one in so many is drawn, and the losses themselves pale."""
 DEEP = 10.0
 """Largest over smallest loss from which the axis is logarithmic."""
-TOP, BOTTOM, LEFT, RIGHT, GAP = 0.45, 0.5, 0.75, 0.25, 0.16
+TOP, BOTTOM, LEFT, RIGHT, GAP = 0.45, 0.5, 0.75, 0.25, 0.27
+RIGHT_OF_TARGET = 0.6
 """Margins and the gap between the axes, in inches."""
 ROW = 0.2
 """Height of a row of the legend, in inches."""
@@ -59,6 +60,16 @@ def lessons(runs: Iterable[tuple[str, Tables | None, Mapping[str, Any]]]) -> lis
     ]
 
 
+def merged(runs: Sequence[Lesson]) -> list[Lesson]:
+    """Return runs, those with the same curves as one, under all their names: one would hide the others."""
+    found: dict[object, list[Lesson]] = {}
+    for run in runs:
+        times = [float(f"{time_s:.9g}") for time_s in run.seen.loss_s]
+        key = repr((times, run.seen.loss, run.seen.accuracy, run.target)) if run.name else len(found)
+        found.setdefault(key, []).append(run)
+    return [replace(same[0], name=" = ".join(run.name for run in same)) for same in found.values()]
+
+
 def learning_figure(
     runs: Sequence[Lesson], *, title: str = "", width: float = 10.0, height: float = 6.0
 ) -> Picture:
@@ -68,6 +79,7 @@ def learning_figure(
     accuracy that was asked for, a ring the first time it was reached, a cross where the loss was no number
     any more.
     """
+    runs = merged(runs)
     if len(runs) > MOST:
         title = f"{title} | the first {MOST} of {len(runs)} runs".removeprefix(" | ")
         runs = runs[:MOST]
@@ -76,13 +88,14 @@ def learning_figure(
     rows = math.ceil(len(named) / columns)
     legend = ROW * rows + 0.12 if rows else 0.0
     top = TOP + legend
+    right = RIGHT if all(run.target is None for run in runs) else RIGHT_OF_TARGET
     height += legend
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
     tall = (height - top - BOTTOM - GAP) / 2
     upper, lower = (
-        picture.add_axes((LEFT / width, low / height, (width - LEFT - RIGHT) / width, tall / height))
+        picture.add_axes((LEFT / width, low / height, (width - LEFT - right) / width, tall / height))
         for low in (BOTTOM + tall + GAP, BOTTOM)
     )
     seen = [run.seen for run in runs]
@@ -111,9 +124,9 @@ def _accuracy(axes: Axes, seen: Curves, target: float | None, look: dict[str, An
     value = next(one for one in seen.accuracy if one >= target)
     axes.plot([reached], [100 * value], "o", ms=9, mfc="none", mec=look["color"], mew=1.6, zorder=5)
     if alone:
-        axes.annotate(
-            f"{100 * target:g} % reached at {duration(reached)}", (reached, 100 * value), xytext=(8, -14),
-            textcoords="offset points", fontsize=9, va="top",
+        axes.text(
+            1.0, 1.02, f"{100 * target:g} % reached at {duration(reached)}", transform=axes.transAxes,
+            ha="right", va="bottom", fontsize=9,
         )  # fmt: skip
 
 
@@ -121,8 +134,9 @@ def _targets(axes: Axes, runs: Sequence[Lesson]) -> None:
     for target in dict.fromkeys(run.target for run in runs if run.target is not None):
         axes.axhline(100 * target, color="#777777", lw=1.0, ls=(0, (4, 3)), zorder=1)
         axes.annotate(
-            f"target {100 * target:g} %", (0, 100 * target), xycoords=("axes fraction", "data"),
-            xytext=(4, 2), textcoords="offset points", fontsize=8, color="#555555",
+            f"target\n{100 * target:g} %", (1, 100 * target), xycoords=("axes fraction", "data"),
+            xytext=(4, 0), textcoords="offset points", fontsize=8, color="#555555", va="center",
+            annotation_clip=False,
         )  # fmt: skip
 
 
@@ -162,8 +176,8 @@ def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
     upper.set_ylabel("accuracy on the test set (%)", fontsize=9)
     if any(len(one.loss) > DOTTED for one in seen):
         lower.text(
-            0.995, 0.97, f"bold: mean over 1/{SMOOTH} of the updates; pale: each", transform=lower.transAxes,
-            ha="right", va="top", fontsize=8, color="#555555",
+            1.0, 1.015, f"bold: mean over 1/{SMOOTH} of the updates; pale: each", transform=lower.transAxes,
+            ha="right", va="bottom", fontsize=8, color="#555555",
         )  # fmt: skip
     finite = [loss for one in seen for loss in one.loss if math.isfinite(loss)]
     lower.set_ylabel("training loss (cross-entropy, nat)", fontsize=9)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from edgesim.report.causes import CAUSES, lost_workers
-from edgesim.report.faults import FIRST, costs, incomplete
+from edgesim.report.faults import FIRST, costs, incomplete, one_by_one
+from edgesim.report.learning_verdict import first_to_learn
 from edgesim.report.numbers import counted, duration, figures, share
 from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
 
@@ -32,7 +33,9 @@ def verdict(runs: Sequence[Alternative]) -> str:
     if not any(group.ranked for group in groups):
         return _none(groups)
     if len(groups) == 1:
-        return "; ".join([*_lead(groups[0]), *_why(groups[0])]) + "."
+        learnt = first_to_learn(groups[0])
+        said = "; ".join([*_lead(groups[0]), *_why(groups[0])])
+        return f"{said}.\nLearning: {learnt}." if learnt else f"{said}."
     judged = [group for group in groups if group.ranked]
     if len(groups) > LINES:
         lines = [_counted(groups), *_one_for_all(judged)]
@@ -42,6 +45,9 @@ def verdict(runs: Sequence[Alternative]) -> str:
     telling = max(groups, key=lambda group: group.spread)
     if why := _why(telling):
         lines.append(f"Why, at {telling.short}, where they differ most: {'; '.join(why)}.")
+    for group in judged if len(groups) <= LINES else [telling]:
+        if learnt := first_to_learn(group):
+            lines.append(f"Learning, at {group.heading}: {learnt}.")
     return "\n".join(lines)
 
 
@@ -255,7 +261,7 @@ def _losses(entries: Sequence[Entry]) -> list[str]:
 
 def _costs(entries: Sequence[Entry]) -> list[str]:
     """Say whose mean iteration faults make how much longer than the steady one, the most hit first."""
-    faults, firsts, others = (list[tuple[float, str]]() for _ in range(3))
+    faults, firsts, mixed, others = (list[tuple[float, str]]() for _ in range(4))
     for entry in entries:
         if entry.run.rows and entry.disturbed:
             found = costs(entry.run.rows, entry.run.summary)  # against iterations of the same workers
@@ -268,12 +274,14 @@ def _costs(entries: Sequence[Entry]) -> list[str]:
             if first >= least:
                 firsts.append((-first, f"{entry.name} {duration(first)}"))
             if rest >= least:
-                others.append((-rest, f"{entry.name} {duration(rest)}"))
+                which = mixed if one_by_one(entry.run.rows) else others
+                which.append((-rest, f"{entry.name} {duration(rest)}"))
     return [
         f"{lead} {', '.join(text for _, text in sorted(parts))}"
         for lead, parts in (
             ("faults cost, per iteration on average,", faults),
             ("the first iteration, which has none before to overlap with, costs, on average,", firsts),
+            ("iterations with another mix of workers' gradients cost, on average,", mixed),
             ("iterations that are longer for another reason cost, per iteration on average,", others),
         )
         if parts

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from edgesim.report.facts import LearningFacts
 from edgesim.report.learning import Curves, curves, fingerprint, learning, learnt, time_to
-from edgesim.report.learning_figure import DOTTED, MOST, Lesson, learning_figure, lessons
+from edgesim.report.learning_figure import DOTTED, MOST, Lesson, learning_figure, lessons, merged
 from edgesim.report.tables import Tables
 from edgesim.timeline import Timeline
 
@@ -116,7 +116,7 @@ def test_one_run_is_drawn_with_names_and_units():
     assert np.allclose(accuracy.get_ydata(), np.arange(2, 21, 2) * 99 / 20)
     assert np.allclose(loss.get_ydata(), np.linspace(2, 1, 20))
     said = [text.get_text() for text in upper.texts]
-    assert "target 50 %" in said
+    assert "target\n50 %" in said
     assert "50 % reached at 18 s" in said, "0.99 x 12/20 is the first of them that is at least a half"
 
 
@@ -172,3 +172,10 @@ def test_only_runs_that_learnt_are_lessons():
     stated = {"learning": {"target_accuracy": 0.9}}
     found = lessons([("a", some, stated), ("b", None, {}), ("c", tables(), {}), ("d", some, {})])
     assert [(one.name, one.target) for one in found] == [("a", 0.9), ("d", None)]
+
+
+def test_equal_curves_are_one_line_under_both_names():
+    runs = [lesson(name="asp"), lesson(name="bsp", period_s=2.0), lesson(name="ssp 2")]
+    assert [run.name for run in merged(runs)] == ["asp = ssp 2", "bsp"]
+    figure = learning_figure(runs)
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["asp = ssp 2", "bsp"]

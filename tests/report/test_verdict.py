@@ -290,3 +290,43 @@ def test_workers_lost_for_good_are_named():
     ]
     assert "p3 and ibatch lost for good: b at 3 s (no route left)" in verdict(runs)
     assert "lost" not in verdict([alternative])
+
+
+def one_by_one():
+    """Two workers whose gradients are updates of their own: the first sends twice as many."""
+    made = Timeline()
+    for number, (worker, clock) in enumerate([("a", 0), ("b", 0), ("a", 1), ("a", 2)]):
+        end = number + 1.0
+        push = Tag("push", "1", clock, 1, 1)
+        made.transfers.append((worker, "s", push, 8, 8, 8, 0.0, end - 0.5, end - 0.5, end, "up"))
+        made.update(end, worker, number // 2, 1, 0)
+        if number % 2:
+            made.mark(end, "s", "iteration", str(number // 2))
+    return Tables.of(made)
+
+
+def test_no_iteration_lacks_a_worker_where_there_is_no_barrier():
+    tables = one_by_one()
+    assert incomplete(tables, {"server": "s", "iterations": 2}) == 0
+    assert costs(tables, {"server": "s"}) == {"": 0.0}
+
+
+def learner(name, *accuracies, target=None):
+    made = Timeline()
+    for number, accuracy in enumerate(accuracies):
+        made.update(number + 1.0, "s", number, 2, 0, 1.0, accuracy)
+    learning = {"final_accuracy": accuracies[-1], "target_accuracy": target}
+    summary = {"iteration_s": {"mean": 1.0, "steady": 1.0}, "iterations": 2, "learning": learning}
+    return Alternative(axes={"training.synchronization": name}, summary=summary, tables=Tables.of(made))
+
+
+def test_who_learns_first_is_told():
+    runs = [learner("bsp", 0.1, 0.7, 0.9, target=0.7), learner("asp", 0.7, 0.8, target=0.7)]
+    runs.append(learner("ssp", 0.1, 0.6, target=0.7))
+    last = verdict(runs).splitlines()[-1]
+    assert last == "Learning: asp reaches 70 % first, at 1 s (bsp at 2 s; ssp never: 60.0 % at best)."
+    common = verdict([learner("bsp", 0.1, 0.7, 0.9), learner("asp", 0.1, 0.2, 0.8)]).splitlines()[-1]
+    assert common == "Learning: bsp and asp reach 80.0 %, the best that all reach, first, at 3 s."
+    nobody = verdict([learner("bsp", 0.1, target=0.7), learner("asp", 0.2, target=0.7)]).splitlines()[-1]
+    assert nobody == "Learning: none reaches 70 %; asp comes closest with 20.0 %."
+    assert "Learning" not in verdict([learner("bsp", 0.1)])
