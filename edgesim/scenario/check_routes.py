@@ -65,6 +65,12 @@ def _lost(finding: Finding, cut: frozenset[str]) -> tuple[dict[str, tuple[str, s
 def check_medium(finding: Finding) -> None:
     """Note a shared medium that a message would cross twice, which the network does not model."""
     scenario = finding.scenario
+    if scenario.network.topology == "wifi" and len(finding.hosts) > 1:
+        message = (
+            f"{finding.hosts[1]!r} is not at the access point, so what it serves would cross the medium twice; "
+            "take one server, or topology `star`"
+        )
+        finding.say(message, "network", "topology")
     if scenario.network.duplex != "shared":
         return
     pairs = [(wire.source, wire.target) for wire in wires(scenario, finding.names)]

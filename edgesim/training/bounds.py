@@ -160,14 +160,19 @@ def at_best(
             one,
             forward_s=tuple(time_s * share for time_s in one.forward_s),
             backward_s=tuple(time_s * share for time_s in one.backward_s),
-            pull=joint_channel(quickest, [(server, name) for server in config.servers], placement),
-            push=joint_channel(quickest, [(name, server) for server in config.servers], placement),
+            pull=_quickest(joint_channel(quickest, [(host, name) for host in config.servers], placement)),
+            push=_quickest(joint_channel(quickest, [(name, host) for host in config.servers], placement)),
         )
     devices = cluster.devices
     quicker = [name for name in speeds if speeds[name] > _at_start(devices[name].availability)]
     quicker += [name for name in links if links[name] is not cluster.links[name]]
     quickest_server = max(speeds[server] for server in config.servers)
     return Bounds(cluster=quickest, alone=best, update_s=update_s / quickest_server, sped_up=tuple(quicker))
+
+
+def _quickest(channel: Channel) -> Channel:
+    """Return a channel with the latency of its shortest way: a message need not take the others."""
+    return replace(channel, latency_s=min(way.latency_s for way in channel.ways))
 
 
 def best_speeds(cluster: Cluster, events: Iterable[Event]) -> dict[str, float]:

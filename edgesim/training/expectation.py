@@ -33,6 +33,8 @@ class Way:
     """Names of the links that it crosses."""
     share: float
     """Share of the bytes that take it; those of all ways add up to 1."""
+    latency_s: float
+    """What a message waits without holding a link, in s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,17 +177,16 @@ def _channel(cluster: Cluster, pairs: Sequence[tuple[str, str]], shares: Sequenc
         route = cluster.route(source, target)
         if route is None:
             raise EdgesimError(f"no route from {source} to {target}: connect them in `network`")
-        ways.append(Way(route=route, share=share))
+        links = [cluster.links[link] for link in route]
+        latency_s = links[0].startup_latency_s + sum(link.latency_s for link in links)
+        ways.append(Way(route=route, share=share, latency_s=latency_s))
     capacity = {link: link_capacity_Bps(cluster, link) for way in ways for link in way.route}
     firsts = [cluster.links[way.route[0]] for way in ways]
     return Channel(
         ways=tuple(ways),
         rate_Bps=sum(fair_rates([way.route for way in ways], capacity)),
         startup_s=min(link.occupancy_s for link in firsts),
-        latency_s=max(
-            first.startup_latency_s + sum(cluster.links[link].latency_s for link in way.route)
-            for first, way in zip(firsts, ways, strict=True)
-        ),
+        latency_s=max(way.latency_s for way in ways),
     )
 
 
@@ -257,6 +258,11 @@ def contended(cluster: Cluster, alone: Outlooks) -> bool:
         count > 1 and (held.get(link, False) or demand[link] > link_capacity_Bps(cluster, link))
         for link, count in users.items()
     )
+
+
+def entangled(cluster: Cluster, alone: Outlooks, config: Config) -> bool:
+    """Tell whether a plan must be rehearsed to be judged: messages contend, or servers unpack them in turn."""
+    return contended(cluster, alone) or config.decode_s(1.0) > 0.0
 
 
 def predicted_s(expected: Outlooks, plans: Mapping[str, tuple[Segmentation, Segmentation]]) -> float:

@@ -16,7 +16,7 @@ from edgesim.plan import QueuePlan
 from edgesim.planning.overlap_model import period_s
 from edgesim.planning.schedules import SCHEDULES, Queued, is_built_in
 from edgesim.training.config import Config
-from edgesim.training.expectation import Outlook, Outlooks, Plans, contended, predicted_s, shared
+from edgesim.training.expectation import Outlook, Outlooks, Plans, entangled, predicted_s, shared
 from edgesim.training.parts import Placement
 from edgesim.training.rehearsal import SETTLING, Stage, choose, stage
 
@@ -51,8 +51,8 @@ class Situation:
 
     @property
     def together(self) -> bool:
-        """True: messages of several workers or servers slow each other down."""
-        return contended(self.cluster, self.alone)
+        """True: messages of several workers or servers slow each other down, or are unpacked in turn."""
+        return entangled(self.cluster, self.alone, self.config)
 
     @property
     def expected(self) -> Outlooks:
@@ -72,10 +72,9 @@ def unbarred(situation: Situation, schedule: Queued) -> tuple[Plans | QueuePlan,
         _predicted(situation, kinds, schedule.split(one.costs(situation.elements, situation.update_s)))
         for one in (kinds if schedule.adapts else kinds[:1])
     ]
-    if not schedule.adapts:
-        return plans[0]
-    if not is_built_in(situation.config.schedule):  # what a user's own schedule does is to be seen
-        return min(plans, key=lambda one: one[1])
+    if not (schedule.adapts and is_built_in(situation.config.schedule)):
+        best, best_s = min(plans, key=lambda one: one[1])  # what a user's own schedule does is to be seen
+        return _rehearsed(situation, [(best, best_s)])[:2] if situation.together else (best, best_s)
     exact = len(kinds) == 1 and not situation.together
     chosen = [min(plans, key=lambda one: one[1])] if exact else [*plans, *_rivals(situation)]
     best, best_s, total_s = _rehearsed(situation, chosen)

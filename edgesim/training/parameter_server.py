@@ -25,7 +25,7 @@ from edgesim.training.expectation import Outlooks, Plans
 from edgesim.training.overlapping import Situation, unbarred
 from edgesim.training.parts import Placement, placement
 from edgesim.training.planners import believed, running
-from edgesim.training.rehearsal import choose, stage
+from edgesim.training.rehearsal import choose, rehearsable, stage
 from edgesim.training.server import Server
 from edgesim.training.watching import Watcher
 from edgesim.workload import LayerTimer, Learner, ProfileTimer, Workload, device_time_s
@@ -53,9 +53,9 @@ class TrainingRun:
     """By worker: the segments in which it pulls and pushes at the start; empty without a barrier."""
     predicted_s: float
     """What the planner expects of an undisturbed iteration, in s: the slowest worker's pull, forward,
-    backward and push under its cost model, and the update; without a barrier the steady period. Exact where
-    workers do not contend for a link. Where they do, that of `dynacomm` is rehearsed, and the others' assumes
-    constant shares of the links."""
+    backward and push under its cost model, and the update; without a barrier the steady period. Where
+    messages slow each other down it is rehearsed, unless there are too many: then constant shares of the
+    links are assumed."""
     bounds: IterationBounds
     """Lower bounds of an iteration, by who takes part in it."""
     no_bound: str = ""
@@ -135,12 +135,15 @@ def _planned(
     if isinstance(schedule, Queued):
         elements = tuple(layer.parameters for layer in workload.layers)
         return unbarred(Situation(cluster, placement, alone, config, elements, update), schedule)
-    together = expectation.contended(cluster, alone)
+    together = expectation.entangled(cluster, alone, config)
     if together and schedule.adapts:
         plans, predicted_s = choose(stage(cluster, placement, alone, config), config.schedule)
+        return plans, predicted_s + update
+    expected = expectation.shared(cluster, alone) if together else alone
+    plans = {name: one.planned(config.schedule) for name, one in expected.items()}
+    if together and rehearsable(plans):
+        predicted_s = stage(cluster, placement, alone, config).phased(plans)[0]
     else:
-        expected = expectation.shared(cluster, alone) if together else alone
-        plans = {name: one.planned(config.schedule) for name, one in expected.items()}
         predicted_s = expectation.predicted_s(expected, plans)
     return plans, predicted_s + update
 

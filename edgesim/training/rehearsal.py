@@ -29,6 +29,9 @@ REFINEMENTS = 3
 SETTLING = 4
 """Iterations rehearsed of a schedule without a barrier; the last one counts as the steady one."""
 
+MOST_STEPS = 200_000
+"""Most layers and messages in the rehearsal of a prediction, of all workers together."""
+
 Spans = dict[str, tuple[list[float], list[float]]]
 """By worker: how long each of its pull and push segments held its channel, in s, forward order."""
 
@@ -119,6 +122,12 @@ def stage(cluster: Cluster, placement: Placement, alone: Outlooks, config: Confi
         alone,
         replace(config, compression=packing, on_crash="wait", synchronization="bsp", staleness=0),
     )
+
+
+def rehearsable(plans: Plans) -> bool:
+    """Tell whether an iteration with these plans is short enough to be rehearsed for a prediction."""
+    steps = (2 * ahead.cuts[-1] + len(ahead.cuts) + len(back.cuts) for ahead, back in plans.values())
+    return sum(steps) <= MOST_STEPS
 
 
 def choose(scene: Stage, method: str) -> tuple[Plans, float]:

@@ -638,3 +638,13 @@ events:
         "training.server: there is no device 'srver'",
         "events[pi-9 at 1 s].device: there is no device 'pi-9'",
     ]
+
+
+def test_several_servers_on_one_medium(wrong: Wrong, changed: Changed) -> None:
+    said = wrong(
+        changed(
+            ("server: server", "servers: [server, pi-1], workers: [pi-2, pi-3]"),
+            ("topology: star", "topology: wifi"),
+        )
+    )
+    assert any("'pi-1' is not at the access point" in problem for problem in said), said

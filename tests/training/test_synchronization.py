@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgesim.errors import EdgesimError
+from edgesim.planning.schedules import PHASED, QUEUED
 from edgesim.training.config import Compression, Config
 
 MB = 1_000_000
@@ -106,7 +107,26 @@ def test_compressed_gradients_are_small_and_cost_their_codec(kit, schedule):
     assert pushed == pytest.approx(MB)
     if schedule == "sequential":  # pull, forward, backward, encode, push, decode
         assert trained.ends_s == [1.0 + 1.0 + 1.0 + 0.5 + 0.25 + 1.0]
-        assert trained.run.predicted_s == 3.75  # what workers can know: without the server's decoding
+        assert trained.run.predicted_s == trained.ends_s[0]
+
+
+@pytest.mark.parametrize("schedule", [*PHASED, *QUEUED])
+@pytest.mark.parametrize("case", ["servers", "decoding", "contention"])
+def test_what_is_predicted_is_what_happens_undisturbed(kit, schedule, case):
+    workload = kit.workload([0.1] * 4, [0.2] * 4, [MB, 2 * MB, MB, 3 * MB], optimizer_s=0.1)
+    star = {
+        "server_Bps": 1e7,
+        "servers": 3 if case == "servers" else 1,
+        "occupancy_s": 0.01,
+        "latency_s": 0.02,
+    }
+    packing = Compression(ratio=0.5, decode_Bps=1e7) if case == "decoding" else None
+    workers = [(1.0, 1e7)] * (1 if case == "decoding" else 3)
+    settings = {"schedule": schedule, "compression": packing, "iterations": 8}
+    trained = kit.train(kit.cluster(workers, **star), workload, **settings)
+    steady = trained.ends_s[-1] - trained.ends_s[-2]
+    assert trained.run.predicted_s == pytest.approx(steady, rel=0.01 if schedule in QUEUED else 1e-9)
+    assert trained.run.bounds.everybody["iteration_s"] <= steady
 
 
 def test_the_planner_knows_of_compression(kit):
