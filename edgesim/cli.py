@@ -142,7 +142,7 @@ def run(
             pictures=pictures,
             every_event=every_event,
         )
-    _show_run(result, folder)
+    _show_run(result, folder, scenario)
 
 
 @app.command()
@@ -270,11 +270,13 @@ def list_(
         str | None,
         typer.Argument(
             metavar="[KIND]",
-            help="models, presets, schedules, methods, topologies or policies; all without it.",
+            help="models, presets, schedules, methods, topologies, policies, synchronizations, planners, "
+            "algorithms or data; all without it.",
         ),
     ] = None,
 ) -> None:
-    """List the names a scenario may use: models, presets, schedules, methods, topologies, policies.
+    """List the names a scenario may use: models, presets, schedules, methods, topologies, policies (of
+    `on_crash`), synchronizations, planners (policies of `planner`), algorithms (of all-reduce), data.
 
     [bold]edgesim list presets[/bold]
     """
@@ -361,10 +363,11 @@ def _slug(text: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in text).strip(".-") or "run"
 
 
-def _show_run(result: Result, folder: Path) -> None:
+def _show_run(result: Result, folder: Path, scenario: Scenario) -> None:
+    from edgesim.scenario.names import workers_of
     from edgesim.showing import show_run, warn_of_missed
 
-    show_run(result, folder)
+    show_run(result, folder, len(workers_of(scenario)))
     warn_of_missed([("", result)])
 
 

@@ -98,6 +98,7 @@ def test_run_writes_its_directory_and_explains(tmp_path: Path, capsys: pytest.Ca
     said = capsys.readouterr().out
     assert Result.load(out).explain() in " ".join(said.split())
     assert str(out) in said
+    assert "tiny, 3 workers" in said.splitlines()[0]
     assert {path.name for path in out.iterdir()} == {
         "scenario.yaml",
         "summary.json",
@@ -267,16 +268,24 @@ def test_the_lists_name_what_the_program_knows(capsys: pytest.CaptureFixture[str
     from typing import get_args
 
     from edgesim import showing, training
+    from edgesim.catalogue import DATA_SETS
     from edgesim.planning.schedules import SCHEDULES
     from edgesim.scenario.network_section import Network
+    from edgesim.scenario.training_section import AllReduce, ParameterServer, Planner
     from edgesim.training.parameter_server import POLICIES
 
+    for table, section, field in (
+        (showing.TOPOLOGIES, Network, "topology"),
+        (showing.SYNCHRONIZATIONS, ParameterServer, "synchronization"),
+        (showing.PLANNERS, Planner, "policy"),
+        (showing.ALGORITHMS, AllReduce, "algorithm"),
+    ):
+        assert set(table) == set(get_args(section.model_fields[field].annotation))
     assert set(showing.METHODS) == set(training.METHODS)
     assert set(showing.POLICIES) == set(POLICIES)
-    assert set(showing.TOPOLOGIES) == set(get_args(Network.model_fields["topology"].annotation))
     assert main(["list"]) == 0
     said = capsys.readouterr().out
-    known = "mobilenetv2-32", "raspberry-pi-4", "wifi", "resume", *SCHEDULES
+    known = "mobilenetv2-32", "raspberry-pi-4", "wifi", "resume", *SCHEDULES, *DATA_SETS
     assert all(name in said for name in known)
 
 

@@ -271,3 +271,34 @@ def test_problems_of_a_scenario_built_in_python() -> None:
     assert str(caught.value.problems[0]) == (
         "<python> devices[pi].memory: a bare number has no unit, got 4; write for example '4 MiB' or '4 GiB'"
     )
+
+
+@pytest.mark.parametrize(
+    ("compression", "said"),
+    [
+        ("ratio: 1.5", "compression.ratio: must be more than 0 and less than 1, got 1.5"),
+        ("ratio: 1", "must be more than 0 and less than 1, got 1; remove the section for 1"),
+        ("ratio: 0", "must be more than 0 and less than 1, got 0"),
+        ("ratio: 0.1, encode: 5", "has no unit, got 5; write for example '5 MB/s' or '5 GB/s'"),
+    ],
+)
+def test_what_compression_may_be(
+    changed: Callable[..., str], wrong: Wrong, compression: str, said: str
+) -> None:
+    (problem,) = wrong(changed(("server: server}", f"server: server, compression: {{{compression}}}}}")))
+    assert said in problem
+
+
+def test_rates_of_bytes_come_back_in_bytes(changed: Callable[..., str]) -> None:
+    section = "compression: {ratio: 0.1, encode: 500 MB/s, decode: 8 Gbit/s}"
+    stated = scenario.loads(changed(("server: server}", f"server: server, {section}}}")))
+    assert stated.to_data()["training"]["compression"] == {
+        "ratio": 0.1,
+        "encode": "500 MB/s",
+        "decode": "1 GB/s",
+    }
+
+
+def test_a_schedule_in_capitals_is_guessed(changed: Callable[..., str], wrong: Wrong) -> None:
+    (problem,) = wrong(changed(("server: server}", "server: server, schedule: P3}")))
+    assert "unknown schedule 'P3', did you mean 'p3'?" in problem
