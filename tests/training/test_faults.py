@@ -171,7 +171,7 @@ def test_slow_devices_and_links_take_longer(toy):
 
 @st.composite
 def faults(draw):
-    """Crashes and cuts for a time, of workers, server and links, overlapping as they like."""
+    """Crashes, cuts, slow-downs and changes of one direction, overlapping as they like."""
     at = st.floats(0.0, 30.0)
     length = st.floats(0.01, 5.0)
     device = st.sampled_from(["pi-1", "pi-2", "pi-3", "server"])
@@ -180,6 +180,7 @@ def faults(draw):
         st.builds(Crash, at_s=at, device=device, for_s=length),
         st.builds(Cut, at_s=at, link=link, for_s=length),
         st.builds(Slow, at_s=at, device=device, to=st.floats(0.1, 2.0), for_s=length),
+        st.builds(ChangeLink, at_s=at, link=link, bandwidth_Bps=st.floats(2e5, 2e7), for_s=length),
     )
     for_good = st.builds(Crash, at_s=at, device=st.sampled_from(["pi-2", "pi-3"]), for_s=st.none())
     cut_off = st.builds(Cut, at_s=at, link=st.sampled_from(["pi-2.up", "pi-3.down"]), for_s=st.none())
