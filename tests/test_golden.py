@@ -17,7 +17,7 @@ from edgesim.planning.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
-NAMES = ("contention", "wifi", "failures")
+NAMES = ("contention", "wifi", "failures", "all-reduce")
 PAPERS = ("dynacomm_vgg19", "dynacomm_googlenet", "dynacomm_inceptionv4", "dynacomm_resnet152")
 QUICK = tuple(name for name in SCHEDULES if name != "p3")
 """P3's slices are so many that it is run with one worker alone."""
