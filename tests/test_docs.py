@@ -120,6 +120,35 @@ def test_the_page_on_a_schedule_of_ones_own_works(
     own.installed.cache_clear()
 
 
+def test_the_page_on_a_schedule_of_ones_own_names_every_field() -> None:
+    from dataclasses import fields
+
+    from edgesim.plan import QueuePlan
+    from edgesim.planning.cost import Costs, Phase
+
+    page = (ROOT / "docs" / "own-schedule.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`[^|]*`) \|", page, re.MULTILINE)
+    named = {word.partition("[")[0] for row in rows for word in re.findall(r"`([^`]+)`", row)}
+    assert {name.removeprefix("times.") for name in named if name.startswith("times.")} == {
+        "layers",
+        *Phase._fields,
+    }
+    assert {name.removeprefix("costs.") for name in named if name.startswith("costs.")} == set(Costs._fields)
+    assert {field.name for field in fields(QueuePlan)} <= named
+
+
+def test_the_alternatives_of_the_page_on_all_reduce_are_compared() -> None:
+    from ruamel.yaml import YAML
+
+    page = ROOT / "docs" / "all-reduce.md"
+    said = YAML(typ="safe").load(blocks(page, "yaml")[1])["compare"]
+    comparison = edgesim.compare(ROOT / "tests" / "data" / "tiny.yaml", said, pictures=False)
+    names = ["sequential", "dynacomm", "p3", "all-reduce ring", "all-reduce tree"]
+    assert [run.label for run in comparison] == names
+    (command,) = blocks(page, "sh")
+    assert "compare scenarios/all-reduce.yaml" in command
+
+
 def test_the_page_on_learning_works(clone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = ROOT / "docs" / "learning.md"
     (stated,), (example,) = blocks(page, "yaml"), blocks(page, "python")
