@@ -154,11 +154,13 @@ class Result:
         the warm-up. `devices` picks which to show; `width` is in inches.
         """
         from edgesim.report import figures
+        from edgesim.report.iterations import servers_of
 
         return figures.timeline(
             self.tables,
             devices=tuple(devices or self.devices),
             server=self.server,
+            servers=servers_of(self.tables, self.summary),
             zoom=zoom,
             title=_title(self.summary),
             end_s=self.summary.get("simulated_s"),

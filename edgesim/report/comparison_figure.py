@@ -17,7 +17,7 @@ from edgesim.report.comparison_lines import lines
 from edgesim.report.drawing import draw
 from edgesim.report.faults import window
 from edgesim.report.figures import Picture, longest
-from edgesim.report.iterations import server_of, typical
+from edgesim.report.iterations import server_of, servers_of, typical
 from edgesim.report.ranking import Alternative, Entry, Setting, settings
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
@@ -30,6 +30,8 @@ BAR, UNIT, GAP = 0.32, 0.2, 0.42
 """Heights in inches of a bar, of a compute lane, and between timelines."""
 TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
+NOTE = 0.25
+"""Height in inches of the note below all."""
 SMALL: dict[str, Any] = {
     "loc": "upper left", "ncols": 12, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
     "handlelength": 1.4, "columnspacing": 1.3,
@@ -49,26 +51,34 @@ class Panel:
     """Where the time axis counts from; None: from the beginning of the run."""
 
     @property
+    def servers(self) -> tuple[str, ...]:
+        """Names of the run's servers, that which ends its iterations first."""
+        return servers_of(self.tables, self.entry.run.summary)
+
+    @property
     def server(self) -> str | None:
-        """Name of the run's server."""
-        return server_of(self.tables, self.entry.run.summary)
+        """Name of the server that ends the iterations."""
+        return next(iter(self.servers), None)
 
 
 def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 12.0) -> Picture:
     """Return the figure of a comparison; `width` is in inches, the height grows with the runs.
 
     Timelines are those of up to four alternatives, of the same devices on one time axis: of each its typical
-    iteration from its start; or, where anything failed or changed, one stretch of time that all share. Of
-    more runs than have room as bars it is a figure of lines, see `comparison_lines`.
+    iteration from its start; or, where anything failed or changed, one stretch of time that all share. What
+    has no room is counted below. Of more runs than have room as bars it is a figure of lines, see
+    `comparison_lines`.
     """
     groups = settings(runs)
     if len(runs) > BARS and len(groups) > 1:
         return lines(groups, title=title, width=width)
     panels = _panels(_chosen(groups), runs)
-    devices = _devices(panels)
+    everybody, devices = _devices(panels)
+    rest = _not_drawn(panels, groups, everybody, devices)
     layouts = [lay_out(panel.tables, devices, panel.window) for panel in panels]
     bars = BAR * places(groups)[2]
     height = TOP + bars + MIDDLE + sum(layout.height * UNIT + GAP for layout in layouts) + BOTTOM - GAP
+    height += NOTE if rest else 0.0
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
@@ -80,7 +90,27 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     if found:
         down = 1 - (TOP + bars + 0.6) / height
         picture.legend(handles=found, bbox_to_anchor=(left / width, down), **SMALL)
+    if rest:
+        picture.text(0.012, 0.07 / height, rest, va="bottom", fontsize=8, color="#555555")
     return picture
+
+
+def _not_drawn(
+    panels: Sequence[Panel], groups: Sequence[Setting], everybody: Sequence[str], devices: Sequence[str]
+) -> str:
+    """Say how many devices and runs have no timeline here."""
+    if not panels:
+        return ""
+    missing = [name for name in everybody if name not in devices]
+    servers = {name for panel in panels for name in panel.servers}
+    what = "device" if servers.intersection(missing) else "worker"
+    runs = sum(len(group.entries) for group in groups) - len(panels)
+    parts = [
+        f"{count} more {name}{'' if count == 1 else 's'}"
+        for count, name in ((len(missing), what), (runs, "run"))
+        if count
+    ]
+    return f"timelines of {' and of '.join(parts)} are not drawn" if parts else ""
 
 
 def _names(groups: Sequence[Setting]) -> list[str]:
@@ -130,8 +160,8 @@ def _thin_out(axes: Axes, title: Text) -> None:
 def _chosen(groups: Sequence[Setting]) -> list[Entry]:
     """Return the alternatives whose timelines are shown, in their order.
 
-    Of two settings the best and the worst of each; of more, those of the setting where they differ most; of
-    more than four, the two best and the two worst.
+    Of two settings the best and the first of each; of more, those of the setting where they differ most; of
+    more than have room, the best, the first (it is the base), the worst, and then the next best.
     """
     shown = [group for group in groups if group.ranked]
     if not shown:  # all failed: what they did until then
@@ -141,8 +171,10 @@ def _chosen(groups: Sequence[Setting]) -> list[Entry]:
     kept: list[Entry] = []
     for group in shown:
         ranked, room = group.ranked, PANELS // len(shown)
-        few = ranked if len(ranked) <= room else ranked[: room // 2] + ranked[-(room // 2) :]
-        kept += [entry for entry in group.entries if any(entry is one for one in few)]
+        base = [entry for entry in group.entries[:1] if any(entry is one for one in ranked)]
+        wanted = {id(entry): entry for entry in (ranked[0], *base, ranked[-1], *ranked)}
+        few = [*wanted][:room]
+        kept += [entry for entry in group.entries if id(entry) in few]
     return kept
 
 
@@ -163,26 +195,27 @@ def _panels(entries: Sequence[Entry], runs: Sequence[Alternative]) -> list[Panel
     return found
 
 
-def _devices(panels: Sequence[Panel]) -> tuple[str, ...]:
-    """Return the devices to show: of many the server, what failed, each run's straggler, the first ones."""
+def _devices(panels: Sequence[Panel]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return all devices, and those to show: of many the servers (half the room at most), what failed, each
+    run's straggler, the first ones."""
     if not panels:
-        return ()
+        return (), ()
     first = panels[0]
     declared = tuple(first.entry.run.summary.get("devices") or ())
-    everybody = choose_devices(first.tables, declared, first.server)
+    everybody = choose_devices(first.tables, declared, first.server, first.servers)
     if len(everybody) <= DEVICES:
-        return everybody
-    wanted = dict.fromkeys([first.server] if first.server in everybody else [])
+        return everybody, everybody
+    wanted = dict.fromkeys([name for name in first.servers if name in everybody][: DEVICES // 2])
     for panel in panels:
         wanted.update(dict.fromkeys(_failed(panel, everybody)))
     for panel in panels:
         did = activities(panel.tables, panel.window.start_s, panel.window.end_s)
-        workers = [name for name in everybody if name in did and name != panel.server]
+        workers = [name for name in everybody if name in did and name not in panel.servers]
         if workers:
             wanted[max(workers, key=lambda name: did[name].end_s)] = None
     wanted.update(dict.fromkeys(everybody))
     chosen = list(wanted)[:DEVICES]
-    return tuple(name for name in everybody if name in chosen)
+    return everybody, tuple(name for name in everybody if name in chosen)
 
 
 def _failed(panel: Panel, everybody: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ from edgesim.report.comparison_bars import clipped
 from edgesim.report.comparison_panels import Panel, panels
 from edgesim.report.figures import Picture, longest
 from edgesim.report.numbers import counted, duration, figures, time_unit
-from edgesim.report.ranking import Setting
+from edgesim.report.ranking import Entry, Setting
 
 LABEL = 80
 """Most characters of a row's name."""
@@ -37,6 +37,15 @@ DECADE = 10.0
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F5539")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h", "p")
 DASHES = ("-", "--", ":")
+GREY: dict[str, Any] = {"color": "#888888", "lw": 2.5, "alpha": 0.6}
+BOUNDS: dict[str, Any] = {
+    "with a barrier": "-",
+    "all-reduce": (0, (4, 1.2)),
+    "without a barrier": (0, (1, 0.8)),
+}
+"""Lines of the lower bounds, by what they are of."""
+EVERYBODY = "every worker"
+"""Whose segments a run without a barrier tells."""
 
 
 def lines(groups: Sequence[Setting], *, title: str = "", width: float = 12.0) -> Picture:
@@ -49,7 +58,7 @@ def lines(groups: Sequence[Setting], *, title: str = "", width: float = 12.0) ->
     styles = _styles(groups)
     across = max(int(width / (0.55 + 0.075 * longest([clipped(name) for name in styles]))), 1)
     columns = min(max(int((width - RIGHT) / (WIDE + GAP_X)), 1), max(len(shown), 1))
-    head = TOP + LEGEND * math.ceil((len(styles) + 1) / across)
+    head = TOP + LEGEND * math.ceil((len(styles) + len(_kinds(shown))) / across)
     deep = math.ceil(len(shown) / columns) * (TALL + GAP_Y)
     tall = ROW * (len(rows) + 1)
     height = head + deep + BOTTOM + (tall + 0.4 if rows else 0.0)
@@ -57,7 +66,8 @@ def lines(groups: Sequence[Setting], *, title: str = "", width: float = 12.0) ->
     FigureCanvasAgg(picture)
     left_out = _left_out(len(found) - len(shown), len(rest) - len(rows))
     picture.text(0.012, 1 - 0.1 / height, f"{title or 'comparison'}{left_out}", va="top", fontsize=11)
-    _legend(picture, styles, across, 1 - TOP / height)
+    kinds = _kinds(shown)
+    _legend(picture, styles, kinds, across, 1 - TOP / height)
     _small_multiples(picture, shown, styles, columns, head)
     if rows:
         left = 0.4 + 0.06 * longest([shorten(group.heading, LABEL) for group in rows])
@@ -117,9 +127,37 @@ def _styles(groups: Sequence[Setting]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _legend(picture: Picture, styles: Mapping[str, dict[str, Any]], across: int, top: float) -> None:
+def _bounded(entry: Entry) -> str:
+    """Return what kind of lower bound a run has; empty where it has none.
+
+    Without a barrier transfers of one iteration are hidden under the next: less time must be left.
+    """
+    summary = entry.run.summary
+    if not (summary.get("bounds") or {}).get("iteration_s"):
+        return ""
+    if EVERYBODY in (summary.get("segments") or {}):
+        return "without a barrier"
+    return "with a barrier" if summary.get("server") or "servers" not in summary else "all-reduce"
+
+
+def _kinds(shown: Sequence[Panel]) -> list[str]:
+    """Return the kinds of lower bounds in some panels, in the order of their dashes."""
+    entries = [entry for panel in shown for _, _, group in panel.points for entry in group.ranked]
+    found = {_bounded(entry) for entry in entries}
+    return [kind for kind in BOUNDS if kind in found]
+
+
+def _legend(
+    picture: Picture,
+    styles: Mapping[str, dict[str, Any]],
+    kinds: Sequence[str],
+    across: int,
+    top: float,
+) -> None:
     handles = [Line2D([], [], label=clipped(name), lw=1.2, ms=4.5, **style) for name, style in styles.items()]
-    handles.append(Line2D([], [], color="#888888", lw=2.5, alpha=0.6, label="lower bound"))
+    for kind in kinds:
+        label = "lower bound" if len(kinds) == 1 else f"lower bound {kind}"
+        handles.append(Line2D([], [], label=label, **GREY, ls=BOUNDS[kind]))
     picture.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(0.005, top), ncols=across, frameon=False,
         fontsize=8, borderaxespad=0.0, handlelength=2.4, columnspacing=1.3, labelspacing=0.25,
@@ -127,23 +165,22 @@ def _legend(picture: Picture, styles: Mapping[str, dict[str, Any]], across: int,
 
 
 def _panel(axes: Axes, panel: Panel, styles: Mapping[str, dict[str, Any]], length_s: float) -> None:
-    """Draw a line a method, and below them the lower bounds: of methods with a barrier, and without."""
+    """Draw a line a method, and the lower bounds: of methods with a barrier, and without."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in styles}
-    bounds: dict[float, set[float]] = {}
+    bounds: dict[str, dict[float, float]] = {kind: {} for kind in BOUNDS}
     for number, _, setting in panel.points:
         for entry in setting.ranked:
             found[entry.name].append((number, entry.mean_s / length_s))
-            bound = (entry.run.summary.get("bounds") or {}).get("iteration_s")
-            if bound:
-                bounds.setdefault(number, set()).add(bound / length_s)
-    for pick in (min, max):
-        if bounds:
-            drawn = [pick(these) for these in bounds.values()]
-            axes.plot(list(bounds), drawn, color="#888888", lw=2.5, alpha=0.6, zorder=1)
-    for name, line in found.items():
+            if kind := _bounded(entry):
+                bound = entry.run.summary["bounds"]["iteration_s"] / length_s
+                bounds[kind][number] = min(bound, bounds[kind].get(number, math.inf))
+    for kind, line in bounds.items():
         if line:
-            axes.plot(*zip(*line, strict=True), lw=1.0, ms=3.2, zorder=3, **styles[name])
-    times = [time for line in found.values() for _, time in line]
+            axes.plot([*line], [*line.values()], zorder=1, **GREY, ls=BOUNDS[kind])
+    for name, pairs in found.items():
+        if pairs:
+            axes.plot(*zip(*pairs, strict=True), lw=1.0, ms=3.2, zorder=3, **styles[name])
+    times = [time for pairs in found.values() for _, time in pairs]
     if times and max(times) > DECADE * min(times) > 0.0:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))

@@ -31,6 +31,7 @@ def timeline(
     *,
     devices: Sequence[str] = (),
     server: str | None = None,
+    servers: Sequence[str] = (),
     zoom: tuple[float, float] | None = None,
     title: str = "",
     end_s: float | None = None,
@@ -38,11 +39,12 @@ def timeline(
 ) -> Picture:
     """Return the timeline of a run as a figure `width` inches wide, its height grown to the devices.
 
-    `devices` gives the order (all devices with rows follow), `server` comes first, `zoom=(t0, t1)` is in s;
-    without it a long run shows its first iterations after the warm-up, and the title says so.
+    `devices` gives the order (all devices with rows follow), `server`, which ends the iterations, and other
+    `servers` come first, `zoom=(t0, t1)` is in s; without it a long run shows its first iterations after the
+    warm-up, and the title says so.
     """
     window = choose_window(tables, server, zoom, end_s)
-    chosen = choose_devices(tables, devices, server)
+    chosen = choose_devices(tables, devices, server, servers)
     shown = chosen[:MOST_DEVICES]
     layout = lay_out(tables, shown, window)
     unit = min(0.42 * max(len(shown), 1) ** -0.33, 36.0 / layout.height)

@@ -118,15 +118,18 @@ def _around(ends: Sequence[float], faults: Sequence[tuple[Any, ...]]) -> tuple[i
     return first, max(final, min(first + SHOWN_ITERATIONS, len(ends)))
 
 
-def choose_devices(tables: Tables, devices: Sequence[str], server: str | None) -> tuple[str, ...]:
-    """Return the devices to show in order, server first; of very many only those that did anything."""
+def choose_devices(
+    tables: Tables, devices: Sequence[str], server: str | None, others: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Return the devices to show in order, the server and `others` like it first; of very many only those
+    that did anything."""
     seen: dict[str, None] = {}
     for name, column in (("spans", "device"), ("transfers", "source"), ("transfers", "target")):
         seen.update(dict.fromkeys(getattr(tables, name).column(column).unique().to_pylist()))
     order = list(dict.fromkeys([*devices, *seen]))
     if len(order) > ACTIVE_ONLY_ABOVE and seen:
         order = [name for name in order if name in seen]
-    order.sort(key=lambda name: name != server)
+    order.sort(key=lambda name: name != server and name not in others)
     return tuple(order)
 
 

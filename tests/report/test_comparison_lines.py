@@ -147,3 +147,22 @@ def grid(count: int, *means: float) -> list[Alternative]:
 )
 def test_of_many_settings_it_is_counted_who_wins(runs: list[Alternative], said: list[str]) -> None:
     assert verdict(runs).splitlines()[: len(said)] == said
+
+
+def test_lower_bounds_are_told_apart_by_what_they_are_of() -> None:
+    runs = many()
+    for alternative in runs:
+        alternative.summary["server"] = "s"
+    labels = [text.get_text() for text in comparison(runs).legends[0].get_texts()]
+    assert labels[-1] == "lower bound"
+    for alternative in runs:
+        if alternative.axes["training.schedule"] == "quick":
+            alternative.summary["segments"] = {"every worker": {}}
+    figure = comparison(runs)
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels[-2:] == ["lower bound with a barrier", "lower bound without a barrier"]
+    grey = [line for line in figure.axes[0].lines if line.get_color() == "#888888"]
+    drawn = [list(line.get_ydata()) for line in grey]
+    means = [entry.mean_s for _, _, group in panels(settings(runs))[0][0].points for entry in group.ranked]
+    quick, slow = means[::2], means[1::2]
+    assert drawn == [pytest.approx([0.9 * mean for mean in which]) for which in (slow, quick)]

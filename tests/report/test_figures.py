@@ -164,6 +164,10 @@ def test_empty_run_is_an_empty_picture():
     assert pixels(comparison([])).size
 
 
+def figure_texts(figure):
+    return [text.get_text() for text in figure.texts]
+
+
 def alternative(axes, made, cluster):
     tables = Tables.of(made)
     return Alternative(axes=axes, summary=summary(tables, cluster, facts(made, cluster)), tables=tables)
@@ -182,10 +186,42 @@ def test_comparison_shows_bars_bounds_and_four_timelines():
     assert len(spans) == 1
     shown = [panel.get_title(loc="left") for panel in panels]
     ranked = sorted(runs, key=lambda run: run.summary["iteration_s"]["mean"])
-    assert set(shown) == {run.axes["x"] for run in ranked[:2] + ranked[-2:]}
+    wanted = dict.fromkeys(run.axes["x"] for run in (ranked[0], runs[0], ranked[-1], *ranked))
+    assert set(shown) == set([*wanted][:4]), "the best, the first, the worst, and the next best"
+    assert "timelines of 3 more workers and of 2 more runs are not drawn" in figure_texts(figure)
     devices = runs[0].summary["devices"]
     assert max(devices, key=lambda name: devices[name]["busy_s"]) in texts(panels[0])
     assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_the_base_of_two_settings_is_drawn_beside_the_best_and_nothing_is_said_where_all_is():
+    cluster = star(2)
+    runs = [
+        alternative(
+            {"training.schedule": f"s{n}", "seed": seed}, timeline(2, segments=n, scale_s=scale), cluster
+        )
+        for seed in (1, 2)
+        for n, scale in ((1, 2.0), (2, 3.0), (3, 1.0))
+    ]
+    figure = comparison(runs)
+    shown = [panel.get_title(loc="left") for panel in figure.axes[1:]]
+    assert shown == [f"seed {seed}, s{n}" for seed in (1, 2) for n in (1, 3)]
+    assert "timelines of 2 more runs are not drawn" in figure_texts(figure)
+    assert not any("not drawn" in text for text in figure_texts(comparison(runs[:3])))
+
+
+def test_servers_are_drawn_first_and_none_is_taken_for_a_straggler():
+    made = timeline(8)
+    end = max(row[3] for row in made.spans)
+    made.spans.append(("z-server", Tag("update", "", 3), end - 0.01, end, 0.01, 0.0))
+    made.transfers.append(("z-server", "pi-1", Tag("pull"), 1, 1.0, 1.0, 0.0, 0.0, 0.0, 0.1, "server.up"))
+    run = alternative({"x": "one"}, made, star(8))
+    run.summary["servers"] = ["server", "z-server"]
+    found = texts(comparison([run]).axes[1])
+    assert found.index("server") < found.index("z-server") < found.index("pi-1")
+    lone = figures.timeline(Tables.of(made), server="server", servers=("server", "z-server"))
+    named = [text for text in texts(lone.axes[0]) if text.startswith(("pi", "server", "z"))]
+    assert named[:2] == ["server", "z-server"]
 
 
 def test_comparison_groups_its_bars_by_setting():
