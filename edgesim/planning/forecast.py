@@ -115,6 +115,35 @@ def plan_backward(
     return Segmentation(cuts=cuts, makespan_s=_sent_s(run, cuts), method=METHOD)
 
 
+def outcome(
+    sizes: Iterable[int],
+    compute_s: Iterable[float],
+    startup_s: float,
+    rate: Series,
+    cuts: tuple[int, ...],
+    start_s: float = 0.0,
+    *,
+    backward: bool = False,
+    base_Bps: float = 1.0,
+) -> tuple[float, float]:
+    """Return the makespan of some cuts, and one that no cuts are below, in s.
+
+    Arguments are those of `plan_forward`, or of `plan_backward`. Both are infinite on a link that never
+    carries everything. O(L log steps).
+
+    >>> half = Series(times_s=(0.0, 10.0), values=(1.0, 0.5))
+    >>> [outcome([4, 1, 3, 2], [2, 5, 1, 3], 1, half, cuts) for cuts in ((4,), (2, 4))]
+    [(23.0, 16.0), (18.0, 16.0)]
+    """
+    try:
+        run = _run(sizes, compute_s, startup_s, rate, start_s, base_Bps)
+    except PlanningError:
+        return math.inf, math.inf
+    if backward:
+        return _sent_s(run, cuts), _least_sent_s(run)
+    return run.compute[-1] + _exposed_s(run, cuts), run.compute[-1] + _least_exposed_s(run)
+
+
 class _Run(NamedTuple):
     """One phase on one link."""
 
@@ -209,6 +238,13 @@ def _least_exposed_s(run: _Run) -> float:
     sent = run.supply.until(begin)
     arrivals = (max(begin, run.supply.time_of(sent + total)) for total in run.bytes[1:])
     return max([0.0, *[end - run.start_s - done for end, done in zip(arrivals, run.compute, strict=False)]])
+
+
+def _least_sent_s(run: _Run) -> float:
+    """Return a bound: layers 1..l are sent when the backward pass of layer l is over, or later."""
+    total = run.compute[-1]
+    ends = (run.over(run.start_s + total - run.compute[cut], run.bytes[cut + 1]) for cut in range(run.layers))
+    return max(ends) - run.start_s
 
 
 def _within(run: _Run, theta: float) -> tuple[tuple[int, ...], float]:

@@ -9,7 +9,7 @@ here and nothing remembered. A policy sees what the worker measured, never what 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -22,14 +22,20 @@ AGREE = 0.10
 """Samples this close are one state of affairs: what is left between them moves a makespan by about 1 %."""
 MOVED = 0.05
 """A plan made for times this far off is made again: below it a plan loses less than about half of that."""
+SAME = 1e-6
+"""Samples this close are the same: less is rounding."""
 HOLD = 2
-"""Samples that must agree before they are believed: one alone may be a change caught in the middle."""
+"""Samples that must agree where one is believed to hold: one alone may be a change caught in the middle."""
 WINDOW = 16
 """Samples remembered: a state that lasts half as long is worth following two samples late."""
 CHANGES = 2
 """Changes in a window that one lasting step makes: into the sample that caught it in the middle, and out."""
 SPANS = 1
 """Samples in a window whose rate one lasting step keeps from holding for a phase."""
+PER_STATE = 3
+"""Plans that take as long as one for a state, its part of the common one, and trying all at hand in it."""
+HEDGE = 2.0
+"""Samples of what was before that a new state is to reckon with: a change is planned for a sample late."""
 LONG_HOLD = 10
 """Samples that must agree once states came and went: more than one that lasts half a window can show."""
 
@@ -73,6 +79,10 @@ class Track:
     """The planner: from a phase to its cuts."""
     planning_s: float = 0.0
     """What making one plan takes on the worker, in s."""
+    stock: tuple[tuple[int, ...], ...] = ()
+    """Other plans at hand, made before the run."""
+    hedged: int = 0
+    """Samples that its state had lasted when the plan was made with regard to others too; 0: for it alone."""
     bytes: float = field(init=False, repr=False, compare=False)
     """Bytes sent of all layers."""
 
@@ -120,8 +130,10 @@ def once(track: Track) -> Step:
 
 
 def last_sample(track: Track) -> Step:
-    """Plan after every iteration for what it measured, as if that would hold."""
+    """Plan after every iteration for what it measured, as if that would hold; keep the plan for the same."""
     sample = track.window[-1]
+    if _apart_by(track, sample, track.belief[0]) <= SAME:
+        return Step(track)
     return Step(replace(track, cuts=track.cut(phase_of(track, sample)), belief=(sample,)), 1)
 
 
@@ -144,25 +156,24 @@ def adaptive(track: Track) -> Step:
     """Hold, plan again, or plan for a range, as the last samples ask for.
 
     - The first sample counts at once: what was believed before was never measured.
-    - Later the last samples count when they agree with each other: a change that lasts. If they differ from
-      what the plan was made for, and their lower bound says that planning can earn its time back within a
-      window, the phase is planned again for their mean.
+    - A state that the plan was not made for is planned for at once, with regard to what was there before: for
+      as many samples as it has lasted, and then for `HEDGE` samples of the others in the window. So a single
+      odd sample changes little, and what lasts is followed; it is planned for again whenever it has lasted
+      twice as long. But only where the lower bound says that planning can earn its time back in a window.
     - When a state came back within the window, or there were more changes than one lasting step makes, or the
       rate did not hold for a phase more than once, no sample says what comes next: the plan of least mean
-      makespan over the window is taken, of plans for each of its states, the common min-max plan, one
-      segment, a segment a layer, and the plan in use. It is kept while the samples are of states that it was
-      made for, until one state has lasted clearly longer.
+      makespan over the window is taken. It is kept while the samples are of states that it was made for,
+      until one state has lasted clearly longer.
+    - Either way it is the best of plans for each of the states, their common min-max plan, those in stock
+      (a schedule of one's own has neither), and the plan in use.
     - When nothing moved nothing is done and nothing paid.
     """
     held = _held(track)
-    if len(track.window) > 1:
-        if len(held) < LONG_HOLD and (len(track.belief) > 1 or _unsteady(track)):
-            return _for_all(track)
-        if len(held) < HOLD:
-            return Step(track)
-    if _as_planned(track, held):
+    if 1 < len(track.window) and len(held) < LONG_HOLD and (len(track.belief) > 1 or _unsteady(track)):
+        return _for_all(track)
+    if _as_planned(track, held) and not len(held) >= 2 * track.hedged > 0:
         return Step(track)
-    return _for_one(track, _mean(held))
+    return _for_one(track, held)
 
 
 POLICIES: dict[str, Policy] = {
@@ -198,47 +209,56 @@ def at_rest(track: Track, policy: Policy) -> bool:
 # --- what adaptive does ---------------------------------------------------------------------------------
 
 
-def _for_one(track: Track, sample: Sample) -> Step:
-    """Plan for one state of affairs, if the plan was made for another."""
-    if _as_planned(track, [sample]):
+def _for_one(track: Track, held: tuple[Sample, ...]) -> Step:
+    """Plan for the state of affairs that the last samples show, with regard to those seen before."""
+    sample = _mean(held)
+    if not track.hedged and _as_planned(track, [sample]):
         return Step(track)
-    times = phase_of(track, sample)
-    track = replace(track, belief=(sample,))
-    if not _can_earn(track, [times], 1):
-        return Step(track)
-    cuts = track.cut(times)
-    if makespan_s(times, cuts) < makespan_s(times, track.cuts):
-        track = replace(track, cuts=cuts)
-    return Step(track, 1)
+    before = _states(track, track.window[: len(track.window) - len(held)])
+    share = HEDGE / max(math.fsum(weight for _, weight in before), 1.0)
+    states = [(sample, float(len(held))), *((one, weight * share) for one, weight in before)]
+    return _best(replace(track, belief=(sample,), hedged=len(held) if before else 0), states)
 
 
 def _for_all(track: Track) -> Step:
     """Plan for all that was seen in the window, if the plan was not made for it."""
-    states = _states(track)
+    states = _states(track, track.window)
     if len(track.belief) > 1 and all(
-        any(not _apart_by(track, one, known) > AGREE for known in track.belief) for one in states
+        any(not _apart_by(track, one, known) > AGREE for known in track.belief) for one, _ in states
     ):
         return Step(track)
-    seen = [phase_of(track, one) for one in _views(track)]
-    distinct = [phase_of(track, one) for one in states]
-    layers = len(track.sizes)
-    plannings = (
-        2 * len(states) + 3
-    )  # a plan a state, as much for their common plan, and the trials of the rest
-    track = replace(track, belief=states)
-    if not _can_earn(track, seen, plannings):
+    return _best(replace(track, belief=tuple(one for one, _ in states), hedged=0), states)
+
+
+def _best(track: Track, states: Sequence[tuple[Sample, float]]) -> Step:
+    """Take the plan of least mean makespan over weighted states, if there may be a better one."""
+    views = [(phase_of(track, one), weight) for one, weight in states]
+    plannings = 1 if len(states) == 1 else PER_STATE * len(states)
+    if not _can_earn(track, views, plannings):
         return Step(track)
-    rivals = [(layers,), tuple(range(1, layers + 1))]
-    plans = [track.cuts, *map(track.cut, distinct), plan_min_max(distinct), *rivals]
-    best = min(plans, key=lambda cuts: math.fsum(makespan_s(times, cuts) for times in seen))
+    phases = [times for times, _ in views]
+    plans = [track.cuts, *map(track.cut, phases)]
+    if len(phases) > 1 and track.cut is threshold.best_cuts:
+        plans += [plan_min_max(phases), *track.stock]
+    best = min(dict.fromkeys(plans), key=lambda cuts: _mean_s(views, cuts))
+    if not _mean_s(views, best) < _mean_s(views, track.cuts):
+        best = track.cuts
+    if makespan_s(phases[0], best) <= makespan_s(phases[0], plans[1]):
+        track = replace(track, hedged=0)  # nothing is lost by it however long the state lasts
     return Step(replace(track, cuts=best), plannings)
 
 
-def _can_earn(track: Track, phases: Sequence[Phase], plannings: int) -> bool:
+def _mean_s(views: Sequence[tuple[Phase, float]], cuts: Sequence[int]) -> float:
+    total = math.fsum(weight for _, weight in views)
+    return math.fsum(weight * makespan_s(times, cuts) for times, weight in views) / total
+
+
+def _can_earn(track: Track, views: Sequence[tuple[Phase, float]], plannings: int) -> bool:
     """Tell whether the plan in use is far enough from the mean lower bound to earn plannings back."""
-    kept_s = math.fsum(makespan_s(times, track.cuts) for times in phases)
-    least_s = math.fsum(times.compute[-1] + threshold.least_exposed_s(times) for times in phases)
-    return (kept_s - least_s) / len(phases) * WINDOW > plannings * track.planning_s
+    bounds = [times.compute[-1] + threshold.least_exposed_s(times) for times, _ in views]
+    total = math.fsum(weight for _, weight in views)
+    least_s = math.fsum(weight * one for (_, weight), one in zip(views, bounds, strict=True)) / total
+    return (_mean_s(views, track.cuts) - least_s) * WINDOW > plannings * track.planning_s
 
 
 def _as_planned(track: Track, samples: Sequence[Sample]) -> bool:
@@ -298,22 +318,24 @@ def _unsteady(track: Track) -> bool:
     return changes > CHANGES
 
 
-def _views(track: Track) -> list[Sample]:
-    """Return what was in the window: three views of each sample, which differ where its rate did not hold."""
-    views = []
-    for one in track.window:
+def _states(track: Track, samples: Iterable[Sample]) -> list[tuple[Sample, float]]:
+    """Return each state of affairs in order, with the samples that are of it.
+
+    A sample whose rate did not hold is a third each of three: its slowest, its own, and its fastest rate.
+    """
+    states: list[tuple[Sample, float]] = []
+    for one in samples:
         low, high = one.span_Bps or (one.rate_Bps, one.rate_Bps)
-        views += [replace(one, rate_Bps=rate, span_Bps=None) for rate in (low, one.rate_Bps, high)]
-    return views
-
-
-def _states(track: Track) -> tuple[Sample, ...]:
-    """Return one sample for each state of affairs in the window, in order."""
-    states: list[Sample] = []
-    for one in _views(track):
-        if all(_apart_by(track, one, known) > AGREE for known in states):
-            states.append(one)
-    return tuple(states)
+        rates = dict.fromkeys((low, one.rate_Bps, high))
+        for rate in rates:
+            view = replace(one, rate_Bps=rate, span_Bps=None)
+            for index, (known, weight) in enumerate(states):
+                if not _apart_by(track, view, known) > AGREE:
+                    states[index] = (known, weight + 1.0 / len(rates))
+                    break
+            else:
+                states.append((view, 1.0 / len(rates)))
+    return states
 
 
 def _mean(samples: Sequence[Sample]) -> Sample:

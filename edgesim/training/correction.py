@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
-
-from simpy import Event
 
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
-from edgesim.plan import Segmentation
 from edgesim.planning.estimate import Observation
 from edgesim.planning.replan import AGREE
 from edgesim.planning.robust import FACTORS
 from edgesim.training.crew import hire
 from edgesim.training.expectation import Outlooks, Plans, joint_channel, link_capacity_Bps
 from edgesim.training.rehearsal import OutlookTimer, Stage, choose
-from edgesim.training.watching import Watcher
+from edgesim.training.watching import Scheduler, Watcher
 
 CORRECTIONS = 8
 """How often the belief is corrected in one way before measurements count as not explained by it."""
@@ -32,7 +28,7 @@ Pace = dict[tuple[str, str], float]
 """By worker and `pull`, `push`, `forward` or `backward`: time expected over time measured."""
 
 
-class _Recorder:
+class _Recorder(Scheduler):
     """Keeps what the workers of a rehearsal measure."""
 
     def __init__(self) -> None:
@@ -40,12 +36,6 @@ class _Recorder:
 
     def observe(self, worker: str, seen: Observation) -> None:
         self.seen[worker] = seen
-
-    def prepare(
-        self, worker: str, index: int, start_s: float
-    ) -> Generator[Event, Any, tuple[Segmentation, Segmentation] | None]:
-        yield from ()
-        return None
 
 
 def expected(scene: Stage, plans: Plans) -> Seen:

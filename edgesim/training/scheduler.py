@@ -2,7 +2,8 @@
 
 Legend: L layers. A worker's part of an iteration has two phases, pull and forward, and backward and push;
 each has a `Track` of its own. What to do about a measurement is a policy of `planning.replan`; here policies
-are fed, and what they ask for is spent on the worker's device before its next pull.
+are fed, and what they ask for is computed on the worker's device while that waits for messages: a plan of the
+pulls after the backward pass, a plan of the pushes while the first parameters are on their way.
 """
 
 from __future__ import annotations
@@ -16,15 +17,18 @@ from simpy import Event
 
 from edgesim.cluster import Device
 from edgesim.engine import Simulation
+from edgesim.engine.device import SimDevice, Task
 from edgesim.plan import Segmentation
-from edgesim.planning import replan
+from edgesim.planning import replan, threshold
 from edgesim.planning.cost import makespan_s
 from edgesim.planning.estimate import Observation
 from edgesim.planning.replan import Policy, Sample, Step, Track
-from edgesim.planning.schedules import Phased
+from edgesim.planning.schedules import SCHEDULES, Phased
 from edgesim.timeline import Tag
+from edgesim.training import watching
 from edgesim.training.config import Config
 from edgesim.training.expectation import Channel, Outlook, Outlooks, Plans
+from edgesim.units import BANDWIDTH, show
 
 PLANNING_S = 1e-6
 """Time of one plan for each layer on the profiled host, in s: `benchmarks/planning.py` measured 0.06 to 0.12
@@ -41,6 +45,7 @@ class Side:
         """The plan in use."""
         self.asked: Step | None = None
         """What the policy wants; None: nothing."""
+        self._task: Task | None = None
         self._codec_s = codec_s
         self._expected_s = track.belief[0].total_s
 
@@ -56,13 +61,27 @@ class Side:
         whole_s = with_codec(compute_s, self._codec_s, self._expected_s)
         self.track = replan.see(self.track, messages, whole_s)
         step = policy(self.track)
-        self.asked = step if step.plannings else None
+        self.asked, self._task = (step if step.plannings else None), None
         if self.asked is None:
             self.track = step.track
 
+    def begin(self, device: SimDevice, index: int) -> Task | None:
+        """Let the device make what is asked for; return its task, None where there is nothing to do."""
+        if self.asked is None or not self.asked.plannings:
+            return None
+        lost = self._task is not None and self._task.triggered and self._task.left_s > 0.0
+        if self._task is None or lost:
+            layers = len(self.track.sizes)
+            work_s = self.asked.plannings * planning_work_s(device.spec, layers)
+            self._task = device.compute(work_s, Tag("plan", "", index, 1, layers))
+        return self._task
+
     def accept(self) -> bool:
-        """Take what was asked for; tell whether that is a new plan."""
+        """Take what was asked for, if it is made; tell whether that is a new plan."""
         if self.asked is None:
+            return False
+        made = self._task is not None and self._task.triggered and self._task.left_s == 0.0
+        if self.asked.plannings and not made:
             return False
         before, self.track, self.asked = self.track, self.asked.track, None
         if self.track.cuts == before.cuts:
@@ -73,7 +92,7 @@ class Side:
         return True
 
 
-class Scheduler:
+class Scheduler(watching.Scheduler):
     """Plans for workers that do not slow each other down, each for itself."""
 
     def __init__(self, sim: Simulation, config: Config, expected: Outlooks, plans: Plans) -> None:
@@ -87,30 +106,47 @@ class Scheduler:
                     cuts = replan.ranged(side.track, replan.around(side.track.belief[0]))
                     side.asked = cuts._replace(plannings=0)
 
-    def observe(self, worker: str, seen: Observation) -> None:
-        """Take notice of what a worker has measured in an iteration."""
-        ahead, back = self._sides[worker]
+    def computed(self, worker: str, index: int, seen: Observation) -> None:
+        """Take notice of a worker's pulls and forward pass; plan the next ones while its pushes arrive."""
+        ahead = self._sides[worker][0]
         ahead.observe(self._policy, seen.pulls, seen.forward_s)
-        back.observe(self._policy, seen.pushes, seen.backward_s)
+        ahead.begin(self.sim.device(worker), index)
+
+    def observe(self, worker: str, seen: Observation) -> None:
+        """Take notice of a worker's pushes and backward pass."""
+        self._sides[worker][1].observe(self._policy, seen.pushes, seen.backward_s)
 
     def prepare(self, worker: str, index: int, start_s: float) -> Generator[Event, Any, Both | None]:
-        """Spend the time of planning; return a worker's plans for an iteration, or None for those it has.
+        """Wait until the pulls are planned; return a worker's plans, or None for those it has.
 
-        A crash over it leaves everything as it was: it is asked for again.
+        The pushes are planned while the first parameters are on their way. A crash over planning leaves
+        everything as it was: it is asked for again.
         """
-        sides = self._sides[worker]
-        if all(side.asked is None for side in sides):
-            return None
-        device, layers = self.sim.device(worker), len(sides[0].track.sizes)
-        plannings = sum(side.asked.plannings for side in sides if side.asked is not None)
-        if plannings:
-            work_s = plannings * planning_work_s(device.spec, layers)
-            task = device.compute(work_s, Tag("plan", "", index, 1, layers))
+        ahead, back = self._sides[worker]
+        device = self.sim.device(worker)
+        task = ahead.begin(device, index)
+        if task is not None:
             yield task
             if task.left_s > 0.0:
                 return None
-        changed = [side.accept() for side in sides]
-        return (sides[0].plan, sides[1].plan) if any(changed) else None
+        changed = [self._accept(worker, ahead)]
+        if back.begin(device, index) is None:
+            changed.append(self._accept(worker, back))
+        return (ahead.plan, back.plan) if any(changed) else None
+
+    def push_plan(self, worker: str) -> Segmentation | None:
+        """Return a plan of a worker's pushes that was made since `prepare`, or None for the one it has."""
+        back = self._sides[worker][1]
+        return back.plan if self._accept(worker, back) else None
+
+    def _accept(self, worker: str, side: Side) -> bool:
+        """Take what a side asked for, if it is made; write a change of plan on the timeline."""
+        count = len(side.plan.cuts)
+        if not side.accept():
+            return False
+        rates = [one.rate_Bps for one in side.track.belief]
+        note(self.sim, worker, "push" if side.track.backward else "pull", count, len(side.plan.cuts), rates)
+        return True
 
     @property
     def settled(self) -> bool:
@@ -135,6 +171,7 @@ def _sides(sim: Simulation, config: Config, name: str, one: Outlook, plans: Both
         cut=schedule.cut,
         planning_s=planning_work_s(spec, len(one.sizes)),
     )
+    ahead = replace(ahead, stock=_stock(ahead))
     back = replace(
         ahead,
         cuts=plans[1].cuts,
@@ -142,11 +179,44 @@ def _sides(sim: Simulation, config: Config, name: str, one: Outlook, plans: Both
         ratio=one.push_ratio,
         backward=True,
     )
+    back = replace(back, stock=_stock(back))
     return Side(ahead, plans[0], ()), Side(back, plans[1], codec_s(config, spec, one.sizes))
+
+
+def _stock(track: Track) -> tuple[tuple[int, ...], ...]:
+    """Return plans that may prove good: what each schedule of the table makes of the belief before the run.
+
+    For a schedule of one's own there are none: it is to show what it does.
+    """
+    if track.cut is not threshold.best_cuts:
+        return ()
+    times = replan.phase_of(track, track.belief[0])
+    plans = [one.cut(times) for one in SCHEDULES.values() if isinstance(one, Phased)]
+    return tuple(dict.fromkeys(plans))
 
 
 def _believed(channel: Channel, compute_s: tuple[float, ...]) -> Sample:
     return Sample(startup_s=channel.startup_s, rate_Bps=channel.rate_Bps, compute_s=compute_s)
+
+
+def note(
+    sim: Simulation, worker: str, phase: str, before: int, after: int, rates_Bps: Sequence[float]
+) -> None:
+    """Write a change of plan on the timeline: its phase, segments before and after, the rates it is for."""
+    if sim.timeline is not None:
+        many = f"{before} -> {after}" if before != after else f"{after} other"
+        text = f"{phase} {many} segments, {span(rates_Bps)}"
+        sim.timeline.mark(sim.now, worker, "plan", text)
+
+
+def span(rates_Bps: Sequence[float]) -> str:
+    """Return rates to three figures in words.
+
+    >>> span([4.7512e6]), span([31.25e6, 125e6])
+    ('38 Mbit/s', '250 Mbit/s to 1 Gbit/s')
+    """
+    shown = (show(float(f"{8 * rate:.3g}") / 8, BANDWIDTH) for rate in (min(rates_Bps), max(rates_Bps)))
+    return " to ".join(dict.fromkeys(shown))
 
 
 def codec_s(config: Config, device: Device, sizes: Sequence[int]) -> tuple[float, ...]:

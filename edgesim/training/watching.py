@@ -15,14 +15,29 @@ Plans = tuple[Segmentation, Segmentation]
 
 
 class Scheduler(Protocol):
-    """Whoever plans while the training runs."""
+    """Whoever plans while the training runs.
+
+    Four moments of an iteration are told to it: `prepare` before the first pull, `push_plan` before the
+    backward pass, `computed` after it, and `observe` when all pushes have arrived. A device computes one task
+    at a time; so planning that begins in `computed`, or as `prepare` ends, runs while the device would wait
+    for messages, and delays what comes after only if it takes longer than that.
+    """
+
+    def prepare(self, worker: str, index: int, start_s: float) -> Generator[Event, Any, Plans | None]:
+        """Wait until planning is over; return a worker's plans for an iteration, or None for those it has."""
+        yield from ()
+        return None
+
+    def push_plan(self, worker: str) -> Segmentation | None:
+        """Return a plan of a worker's pushes that was made since `prepare`, or None for the one it has."""
+        return None
+
+    def computed(self, worker: str, index: int, seen: Observation) -> None:
+        """Take notice of what a worker has measured until now, the end of its backward pass."""
+        return None
 
     def observe(self, worker: str, seen: Observation) -> None:
         """Take notice of what a worker has measured in an iteration."""
-        ...
-
-    def prepare(self, worker: str, index: int, start_s: float) -> Generator[Event, Any, Plans | None]:
-        """Spend the time of planning; return a worker's plans for an iteration, or None for those it has."""
         ...
 
 
@@ -61,20 +76,20 @@ class Watcher:
         """Note the backward pass of a layer, 0-based."""
         self._notes[worker].backward_s[layer] = time_s
 
+    def push_plan(self, worker: str) -> Segmentation | None:
+        """Ask for a new plan of a worker's pushes; its backward pass begins."""
+        return self.scheduler.push_plan(worker)
+
+    def computed(self, worker: str, index: int, now_s: float) -> None:
+        """Hand over what a worker has measured until the end of its backward pass; once an iteration."""
+        notes = self._notes[worker]
+        if not notes.computed:
+            notes.computed = True
+            self.scheduler.computed(worker, index, notes.until(now_s))
+
     def end(self, worker: str, now_s: float) -> None:
         """Hand over what a worker has measured in its iteration."""
-        notes = self._notes.pop(worker)
-        self.scheduler.observe(
-            worker,
-            Observation(
-                pulls=tuple(notes.pulls),
-                pushes=tuple(notes.pushes),
-                forward_s=tuple(notes.forward_s),
-                backward_s=tuple(notes.backward_s),
-                start_s=notes.start_s,
-                end_s=now_s,
-            ),
-        )
+        self.scheduler.observe(worker, self._notes.pop(worker).until(now_s))
 
 
 class _Notes:
@@ -86,3 +101,16 @@ class _Notes:
         self.pushes: list[tuple[float, float]] = []
         self.forward_s = [0.0] * layers
         self.backward_s = [0.0] * layers
+        self.computed = False
+        """True: the backward pass is over, and that was told."""
+
+    def until(self, now_s: float) -> Observation:
+        """Return what was measured until now."""
+        return Observation(
+            pulls=tuple(self.pulls),
+            pushes=tuple(self.pushes),
+            forward_s=tuple(self.forward_s),
+            backward_s=tuple(self.backward_s),
+            start_s=self.start_s,
+            end_s=now_s,
+        )

@@ -162,6 +162,8 @@ class Worker(Member[Server]):
         """Compute layers L..1 backward; push each segment when its lowest layer is done."""
         if progress.step < self.server.layers:
             return
+        if progress.step == self.server.layers and not progress.pushed:
+            self._plan_pushes()
         ways: list[tuple[tuple[int, int], Flow, Part]] = []
         for number, segment in enumerate(self.pushes):
             if not (yield from self._compute_backward(current, progress, segment.first)):
@@ -171,7 +173,15 @@ class Worker(Member[Server]):
                 break
             for part in missing:
                 ways.append(((number, part.host), self._push(part, current.index), part))
+        if self.watcher is not None and progress.step == 2 * self.server.layers:
+            self.watcher.computed(self.name, current.index, self.sim.now)
         yield from self._arrive(current, progress, ways)
+
+    def _plan_pushes(self) -> None:
+        """Take a plan of the pushes that was made since the iteration began."""
+        plan = None if self.watcher is None else self.watcher.push_plan(self.name)
+        if plan is not None:
+            self.pushes = tuple(reversed(self.placement.segments(plan)))
 
     def _push(self, part: Part, index: int) -> Flow:
         stream = self.sim.network.stream(self.name, self.server.hosts[part.host].name)

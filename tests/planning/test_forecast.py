@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgesim.planning.cost import PlanningError
-from edgesim.planning.forecast import plan_backward, plan_forward
+from edgesim.planning.forecast import outcome, plan_backward, plan_forward
 from edgesim.planning.segmentation import plan
 from edgesim.planning.segmentation import plan_backward as plan_backward_plain
 from edgesim.planning.supply import Supply
@@ -183,3 +183,29 @@ def test_what_cannot_be_planned_is_refused():
             planned([1], [1.0], 1.0, constant(math.inf))
         with pytest.raises(PlanningError, match="1 transfer times but 2 compute times"):
             planned([1], [1.0, 1.0], 1.0, constant(1.0))
+
+
+@given(st.data())
+def test_no_cuts_are_below_the_bound_and_the_best_are_as_long_as_said(data):
+    sizes, compute_s = zip(
+        *data.draw(
+            st.lists(st.tuples(st.integers(1, 50), st.floats(0.0, 9.0)), min_size=1, max_size=6),
+            label="layers",
+        ),
+        strict=True,
+    )
+    rate = Series(times_s=(0.0, 2.0, 7.0), values=(9.0, 2.0, 5.0), period_s=11.0)
+    startup_s, layers = data.draw(st.floats(0.0, 2.0)), range(1, len(sizes))
+    inner = data.draw(st.lists(st.sampled_from(layers), unique=True)) if layers else []
+    cuts = (*sorted(inner), len(sizes))
+    for backward, planner in ((False, plan_forward), (True, plan_backward)):
+        best = planner(sizes, compute_s, startup_s, rate)
+        took_s, bound_s = outcome(sizes, compute_s, startup_s, rate, cuts, backward=backward)
+        best_s, same_s = outcome(sizes, compute_s, startup_s, rate, best.cuts, backward=backward)
+        assert same_s == bound_s <= best_s * (1 + 1e-12)
+        assert best_s == best.makespan_s <= took_s * (1 + 1e-12)
+
+
+def test_on_a_link_that_never_carries_everything_nothing_ends():
+    dying = Series(times_s=(0.0, 1.0), values=(1.0, 0.0))
+    assert outcome([4], [1.0], 0.0, dying, (1,)) == (float("inf"), float("inf"))

@@ -104,21 +104,56 @@ def test_noise_in_live_timing_is_no_reason_to_plan(seed):
 
 
 @pytest.mark.parametrize(("rate_Bps", "speed"), [(4.0, 1.0), (0.25, 1.0), (1.0, 0.3), (1.0, 4.0)])
-def test_a_lasting_step_is_followed_once_two_samples_agree(rate_Bps, speed):
+def test_a_lasting_step_is_followed_at_once_and_wholly_in_the_end(rate_Bps, speed):
     track = toy()
     before, after = track.belief[0], at(track, rate_Bps, speed)
-    _, paid, regret = follow(track, adaptive, [before] * 5 + [after] * 15)
-    assert paid[5:7] == [0, 1]
-    assert sum(paid) == 1
-    assert regret[7:] == [0.0] * 13
+    _, paid, regret = follow(track, adaptive, [before] * 5 + [after] * 25)
+    assert paid[:6] == [0, 0, 0, 0, 0, 6]
+    assert {index for index, count in enumerate(paid) if count} <= {5, 6, 8, 12, 20}  # it has doubled
+    assert regret[5:] == sorted(regret[5:], reverse=True)
+    assert regret[-1] == 0.0
 
 
 def test_a_step_caught_in_the_middle_of_a_phase_is_followed_as_well():
     track = toy()
     truths = [track.belief[0]] * 5 + [at(track, 0.5)] + [at(track, 0.25)] * 14
     _, paid, regret = follow(track, adaptive, truths)
-    assert [index for index, count in enumerate(paid) if count] == [7]
+    assert not any(paid[:5])
     assert max(regret[8:]) == 0.0
+    assert not any(paid[8:])
+
+
+def test_one_odd_sample_is_no_reason_to_leave_a_plan_that_it_would_hurt():
+    sizes, compute_s = model("resnet-152")
+    track = track_for(sizes, compute_s, sum(compute_s) / 100, sum(sizes) / sum(compute_s))
+    usual = track.belief[0]
+    odd = at(track, usual.rate_Bps / 3)
+    plan_for_odd = track.cut(phase_of(track, odd))
+    lost = makespan_s(phase_of(track, usual), plan_for_odd) - makespan_s(phase_of(track, usual), track.cuts)
+    gained = makespan_s(phase_of(track, odd), track.cuts) - makespan_s(phase_of(track, odd), plan_for_odd)
+    assert 0.0 < gained < replan.HEDGE * lost
+    after, _, _ = follow(track, adaptive, [usual] * 6 + [odd])
+    assert after.cuts != plan_for_odd
+
+
+def test_what_a_rival_does_better_in_all_that_was_seen_is_taken():
+    """At 10 B/s both plans are best; at 2 B/s only one of them."""
+    sizes, compute_s = model("vgg-19")
+    fast = 1.1 * sum(sizes) / sum(compute_s)
+    track = track_for(sizes, compute_s, sum(compute_s) / 500, fast, backward=True)
+    slow = at(track, fast / 5)
+    alone, _, _ = follow(track, adaptive, [track.belief[0]] * 4 + [slow])
+    rival = tuple(range(1, len(sizes) + 1))
+    stocked, _, _ = follow(replace(track, stock=(rival,)), adaptive, [track.belief[0]] * 4 + [slow])
+    own = replace(track, stock=(rival,), cut=lambda times: threshold.best_cuts(times))
+    kept, _, _ = follow(own, adaptive, [track.belief[0]] * 4 + [slow])
+
+    def mean_s(cuts):
+        states = [(track.belief[0], replan.HEDGE), (slow, 1.0)]
+        return sum(weight * makespan_s(phase_of(track, one), cuts) for one, weight in states)
+
+    assert mean_s(stocked.cuts) == min(mean_s(alone.cuts), mean_s(rival))
+    assert kept.cuts != rival  # a schedule of one's own shows what it does
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -184,7 +219,14 @@ def test_once_keeps_its_plan_and_last_sample_chases():
     _, paid, regret = follow(track, replan.last_sample, truths)
     assert paid == [1] * 8
     assert min(regret[1:]) > 0.0
-    assert not at_rest(measured(track, track.belief[0]), replan.last_sample)
+    assert at_rest(measured(track, track.belief[0]), replan.last_sample)
+    assert not at_rest(measured(track, at(track, 4.0)), replan.last_sample)
+
+
+def test_the_last_sample_that_measures_the_same_again_keeps_its_plan():
+    track = toy()
+    truths = [at(track, rate) for rate in (1.0, 1.0, 4.0, 4.0, 4.0, 1.0)]
+    assert follow(track, replan.last_sample, truths)[1] == [0, 0, 1, 0, 0, 1]
 
 
 def test_min_max_keeps_its_plan_inside_the_range_and_widens_it_outside():
