@@ -172,7 +172,7 @@ def settings(runs: Sequence[Alternative]) -> list[Setting]:
         values = {path: members[0].axes.get(path) for path in others}
         given = [path for path in others if values[path] is not None] or others[:1]
         telling = [path for path in given if path not in usual or repr(values[path]) != usual[path]]
-        words = {path: f"{names[path]} {told(values[path])}" for path in telling or given}
+        words = {path: _worded(names[path], values[path]) for path in telling or given}
         short = [_alone(names[path], values[path]) for path in others] if len(others) == 1 else words.values()
         found.append(
             Setting(
@@ -233,7 +233,7 @@ def _called(runs: Sequence[Alternative], methods: Sequence[str], names: Mapping[
     called = {}
     for run in runs:
         given = [path for path in methods if run.axes.get(path) is not None] or methods[:1]
-        called[id(run)] = ", ".join(_alone(names.get(path, ""), run.axes.get(path)) for path in given)
+        called[id(run)] = " ".join(_alone(names.get(path, ""), run.axes.get(path)) for path in given)
     return called
 
 
@@ -252,7 +252,7 @@ def _of_kind(
     called = {}
     for run in members:
         given = [path for path in varying or only if run.axes.get(path) is not None]
-        rest = ", ".join(_alone(names[path], run.axes[path]) for path in given)
+        rest = " ".join(_alone(names[path], run.axes[path]) for path in given)
         said = rest if rest and varying and kind == USUAL else f"{kind} {rest}".strip()
         called[id(run)] = said
     return called
@@ -331,7 +331,16 @@ def _alone(name: str, value: Any) -> str:
     >>> _alone("schedule", "dynacomm"), _alone("bandwidth", "60 Mbit/s"), _alone("seed", 2)
     ('dynacomm', '60 Mbit/s', 'seed 2')
     """
-    return value if isinstance(value, str) and value else f"{name} {told(value)}".strip()
+    return value if isinstance(value, str) and value else _worded(name, value)
+
+
+def _worded(name: str, value: Any) -> str:
+    """Return a value with its name.
+
+    >>> _worded("seed", 2), _worded("compression", None)
+    ('seed 2', 'no compression')
+    """
+    return f"{name} {told(value)}".strip() if value is not None else f"no {name}".strip()
 
 
 def _time(summary: Mapping[str, Any], key: str) -> float:

@@ -87,7 +87,7 @@ def test_every_setting_is_shown_somewhere_and_drawn() -> None:
 
 def test_a_part_of_the_method_that_only_some_have_is_told_with_it() -> None:
     last = settings(many())[-1]
-    assert [entry.name for entry in last.entries] == ["quick", "slow", "slow, once"]
+    assert [entry.name for entry in last.entries] == ["quick", "slow", "slow once"]
     assert "from 2 s 1 Gbit/s, every 4 s" in last.heading
 
 

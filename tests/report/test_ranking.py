@@ -33,7 +33,7 @@ def points(*rows: tuple[Any, ...], paths: tuple[str, ...] = (METHOD, SCHEDULE, A
         ),
         (
             [(SERVER, "ibatch", None), (RING, "ibatch", "ring"), (RING, "dynacomm", "tree")],
-            [SERVER, "all-reduce ring, ibatch", "all-reduce tree, dynacomm"],
+            [SERVER, "all-reduce ring ibatch", "all-reduce tree dynacomm"],
         ),
     ],
 )  # fmt: skip
@@ -89,4 +89,4 @@ def test_a_heading_leaves_out_what_is_not_given():
     alone = settings(
         [Alternative(axes={"a.wait": wait, SCHEDULE: name}) for wait in (None, "2 ms") for name in "xy"]
     )
-    assert [one.heading for one in alone] == ["wait not given", "wait 2 ms"]
+    assert [one.heading for one in alone] == ["no wait", "wait 2 ms"]
