@@ -21,6 +21,8 @@ from edgesim.report.tables import Tables
 
 FEW_ITERATIONS, SHOWN_ITERATIONS, FAULTY_ITERATIONS = 6, 3, 40
 """Up to so many iterations all are shown; beyond, so many; up to so many if there are faults."""
+GRADUAL = ("change", "slow", "restore")
+"""Marks of what still works, but otherwise."""
 MOST_DEVICES = 200
 ACTIVE_ONLY_ABOVE = 40
 """With more devices than this, those that never did anything are left out."""
@@ -97,7 +99,7 @@ def choose_window(
         return Window(start_s=0.0, end_s=last)
     if faults:
         first, final = _around(ends, faults)
-        where = ", around the first fault"
+        where = f", around the first {'change' if faults[0][2] in GRADUAL else 'fault'}"
     else:
         first, final = len(ends) // 2, min(len(ends) // 2 + SHOWN_ITERATIONS, len(ends))
         where = ""
