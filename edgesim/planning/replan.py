@@ -169,7 +169,7 @@ def adaptive(track: Track) -> Step:
     - When nothing moved nothing is done and nothing paid.
     """
     held = _held(track)
-    if 1 < len(track.window) and len(held) < LONG_HOLD and (len(track.belief) > 1 or _unsteady(track)):
+    if len(track.window) > 1 and len(held) < LONG_HOLD and (len(track.belief) > 1 or _unsteady(track)):
         return _for_all(track)
     if _as_planned(track, held) and not len(held) >= 2 * track.hedged > 0:
         return Step(track)

@@ -20,6 +20,7 @@ from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
 from edgesim.report.iterations import iteration_ends, iteration_times, typical
 from edgesim.report.learning import learning
 from edgesim.report.rates import Rate
+from edgesim.report.replans import replans
 from edgesim.report.tables import Tables
 
 ROUNDING = 1e-6
@@ -63,6 +64,7 @@ def summary(
         "servers": list(servers),
         "schedule": facts.schedule,
         "segments": _segments(facts),
+        "replans": replans(tables),
         **traffic(tables),
         "overlap": overlap(tables, servers),
         "devices": {

@@ -31,6 +31,7 @@ SIGNS = {
     "change": (">", "#CC79A7"),
     "cut": ("v", "#D55E00"),
     "restore": ("^", "#56B4E9"),
+    "plan": (">", "#CC79A7"),
 }
 """Marker and colour of a mark; all are triangles."""
 STRETCHES = {

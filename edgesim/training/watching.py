@@ -34,7 +34,7 @@ class Scheduler(Protocol):
 
     def computed(self, worker: str, index: int, seen: Observation) -> None:
         """Take notice of what a worker has measured until now, the end of its backward pass."""
-        return None
+        return
 
     def observe(self, worker: str, seen: Observation) -> None:
         """Take notice of what a worker has measured in an iteration."""
