@@ -278,11 +278,10 @@ def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Wi
         shown_s = drawn_s + beside_s if time_s == at else time_s
         last[place] = (time_s, shown_s)
         found.setdefault(kind, []).append((shown_s, place))
-        if kind in TOLD and label != "link" and len(shown) <= FEW_MARKS:
-            _tell(axes, (shown_s, place), label)
-        if place < 0.0:
-            beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "va": "center"}
-            axes.annotate(subject, (shown_s, place), fontsize=7, annotation_clip=True, **beside)
+        told = label if kind in TOLD and label != "link" and len(shown) <= FEW_MARKS else ""
+        if place < 0.0 or told:
+            whose = subject if place < 0.0 else ""
+            _tell(axes, (shown_s, place), " ".join(part for part in (whose, told) if part))
     handles = []
     for kind, places in sorted(found.items()):
         marker, colour = SIGNS.get(kind, OTHER_SIGN)
