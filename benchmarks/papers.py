@@ -1,6 +1,6 @@
 """Every point of the paper scenarios: who wins, by how much, and how far from what nobody can beat.
 
-    python benchmarks/papers.py [--json] [--quick] [--jobs N] [--out FILE] [--only PART]
+    python benchmarks/papers.py [--json] [--quick] [--changing] [--jobs N] [--out FILE] [--only PART]
 
 Runs each alternative of scenarios/papers/*.yaml. With `--out` rows stream into a CSV file, and points that it
 holds are not run again. Checked over all points: DynaComm takes at most as long as each schedule with a
@@ -95,9 +95,14 @@ def barrier_free_s(variant: language.Scenario) -> float | None:
     return duplex_s(transfer_s, forward_s, backward_s, transfer_s, link.occupancy_s)
 
 
-def tasks(only: str, quick: bool) -> list[tuple[Path, int]]:
-    """Return what is to be run; quick is one worker and two bandwidths of the smallest model."""
+def tasks(only: str, quick: bool, changing: bool = False) -> list[tuple[Path, int]]:
+    """Return what is to be run; quick is one worker and two bandwidths of the smallest model.
+
+    `changing` leaves the points whose bandwidth changes.
+    """
     found = [(file, index) for file in FILES if only in file.stem for index in range(len(points(file)))]
+    if changing:
+        found = [(file, index) for file, index in found if _changes(points(file)[index][0][BANDWIDTH])]
     if not quick:
         return found
     return [
@@ -105,6 +110,10 @@ def tasks(only: str, quick: bool) -> list[tuple[Path, int]]:
         for file, index in found
         if model(file) == "googlenet" and _is_quick(points(file)[index][0])
     ]
+
+
+def _changes(bandwidth: Any) -> bool:
+    return str(_text(bandwidth)).startswith("{")
 
 
 def _is_quick(axes: Mapping[str, Any]) -> bool:
@@ -215,7 +224,7 @@ def report(rows: Sequence[Row]) -> None:
         _of_model(name, [one for one in verdicts if one["model"] == name])
     for changing in (False, True):
         where = "bandwidth changes" if changing else "bandwidth is constant"
-        here = [one for one in verdicts if str(one[BANDWIDTH]).startswith("{") == changing]
+        here = [one for one in verdicts if _changes(one[BANDWIDTH]) == changing]
         for method in dict.fromkeys(one["method"] for one in here):
             mine = [one for one in here if one["method"] == method]
             _violations(f"{method} where {where}", mine)
@@ -297,10 +306,15 @@ def main() -> None:
         "--out", type=Path, help="CSV file that rows are appended to; its points are not run again"
     )
     parser.add_argument("--only", default="", help="part of a scenario's name, for example vgg19")
+    parser.add_argument("--changing", action="store_true", help="only points whose bandwidth changes")
     options = parser.parse_args()
     old = kept(options.out)
     done = {identity(row) for row in old}
-    todo = [task for task in tasks(options.only, options.quick) if _identity_of(task) not in done]
+    todo = [
+        task
+        for task in tasks(options.only, options.quick, options.changing)
+        if _identity_of(task) not in done
+    ]
     rows = [*old, *streamed(run(todo, options.jobs), options.out, len(todo))]
     print(json.dumps(rows)) if options.json else report(rows)
 

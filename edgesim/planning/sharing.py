@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 
 
@@ -42,3 +42,25 @@ def fair_rates(routes: Sequence[Sequence[str]], capacity_Bps: Mapping[str, float
             if open_routes[other]:
                 heappush(shares, (left[other] / open_routes[other], orders[other], other))
     return [0.0 if rate is None else rate for rate in rates]
+
+
+def crowded(
+    users: Iterable[Mapping[str, float]], capacity_Bps: Mapping[str, float], held: Collection[str]
+) -> bool:
+    """Tell whether users of links slow each other down, when each wants up to so much of each link, in B/s.
+
+    They do on a link that several use and that cannot carry all they want, or that is among the `held`: those
+    that a message keeps for itself while it starts up.
+
+    >>> crowded([{"a": 2.0, "up": 2.0}, {"b": 3.0, "up": 3.0}], {"a": 2.0, "b": 3.0, "up": 4.0}, held=())
+    True
+    """
+    wanted: dict[str, float] = {}
+    count: dict[str, int] = {}
+    for user in users:
+        for link, rate in user.items():
+            wanted[link] = wanted.get(link, 0.0) + rate
+            count[link] = count.get(link, 0) + 1
+    return any(
+        number > 1 and (link in held or wanted[link] > capacity_Bps[link]) for link, number in count.items()
+    )

@@ -6,6 +6,7 @@ from edgesim.errors import Problem
 from edgesim.scenario.check_compare import check_compare
 from edgesim.scenario.check_devices import check_devices, check_workload
 from edgesim.scenario.check_events import check_events, check_stop
+from edgesim.scenario.check_foresight import check_foresight
 from edgesim.scenario.check_learn import check_learn
 from edgesim.scenario.check_network import check_network
 from edgesim.scenario.check_routes import check_cut_off, check_medium, check_reachable
@@ -31,6 +32,7 @@ def check(scenario: Scenario) -> list[Problem]:
             check_reachable(finding)
             check_medium(finding)
             check_cut_off(finding)
+            check_foresight(finding)
         check_events(finding, sound=sound)
     if scenario.compare is not None:
         check_compare(finding, check)

@@ -16,7 +16,7 @@ from edgesim.plan import Segmentation
 from edgesim.planning import bounds
 from edgesim.planning.cost import Costs
 from edgesim.planning.segmentation import plan, plan_backward
-from edgesim.planning.sharing import fair_rates
+from edgesim.planning.sharing import crowded, fair_rates
 from edgesim.training.config import Config
 from edgesim.training.parts import Placement
 from edgesim.workload import LayerTimer
@@ -239,29 +239,24 @@ def contended(cluster: Cluster, alone: Outlooks) -> bool:
     """
     if any(link.sharing == "fifo" for link in cluster.links.values()):
         return True
-    demand: dict[str, float] = {}
-    users: dict[str, int] = {}
-    held: dict[str, bool] = {}
+    users: list[dict[str, float]] = []
+    held: set[str] = set()
     for one in alone.values():
         if len(one.pull.ways) > 1:
             return True
         wanted: dict[str, float] = {}
         for channel in (one.pull, one.push):
-            first = channel.route[0]
-            held[first] = held.get(first, False) or channel.startup_s > 0.0
+            if channel.startup_s > 0.0:
+                held.add(channel.route[0])
             for link in channel.route:
                 wanted[link] = max(wanted.get(link, 0.0), channel.rate_Bps)
-        for link, rate in wanted.items():
-            demand[link] = demand.get(link, 0.0) + rate
-            users[link] = users.get(link, 0) + 1
-    return any(
-        count > 1 and (held.get(link, False) or demand[link] > link_capacity_Bps(cluster, link))
-        for link, count in users.items()
-    )
+        users.append(wanted)
+    capacity = {link: link_capacity_Bps(cluster, link) for user in users for link in user}
+    return crowded(users, capacity, held)
 
 
 def entangled(cluster: Cluster, alone: Outlooks, config: Config) -> bool:
-    """Tell whether a plan must be rehearsed to be judged: messages contend, or servers unpack them in turn."""
+    """Tell whether plans must be rehearsed to be judged: messages contend, or servers unpack them in turn."""
     return contended(cluster, alone) or config.decode_s(1.0) > 0.0
 
 

@@ -43,7 +43,7 @@ def running(
         if together:
             raise EdgesimError(
                 "training.planner.policy: 'forecast' plans each worker alone, but here their messages slow "
-                "each other down; take 'adaptive'"
+                "each other down; take 'adaptive', or give each worker a link of its own to the server"
             )
         return Foresight(sim, cluster, config, alone, plans)
     if together and config.synchronization == "bsp":

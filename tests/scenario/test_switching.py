@@ -141,8 +141,8 @@ SERVER = "{method: parameter-server, server: server"
             ],
         ),
         (
-            f"{SERVER}, planner: {{policy: once}}}}, {SERVER}, planner: {{policy: forecast}}}}",
-            [{"training.planner.policy": "once"}, {"training.planner.policy": "forecast"}],
+            f"{SERVER}, planner: {{policy: once}}}}, {SERVER}, planner: {{policy: min-max}}}}",
+            [{"training.planner.policy": "once"}, {"training.planner.policy": "min-max"}],
         ),
         (
             f"{SERVER}, workers: [pi-1]}}, {SERVER}, workers: [pi-2, pi-3]}}",
