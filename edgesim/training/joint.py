@@ -30,6 +30,8 @@ from edgesim.training.scheduler import codec_s, pace_of, span, with_codec
 
 CANDIDATES = 12
 """Iterations rehearsed to choose plans: every schedule with a barrier, own rates, refinements, the kept."""
+CREWS = 8
+"""Sets of workers for which is remembered what they should measure: with faults at random there are many."""
 PASS_S, MESSAGE_S = 10e-6, 75e-6
 """Time to rehearse one layer's pass and one message on the profiled host, in s: measured with 16 workers of
 ResNet-152 behind one server link: 4,992 passes took 0.42 s with as many messages, 0.045 s with 32."""
@@ -109,6 +111,8 @@ class JointScheduler(watching.Scheduler):
         elif seen and set(seen) == began:
             crew = frozenset(seen)
             if crew not in self._expected:
+                if len(self._expected) >= CREWS:
+                    self._expected.clear()
                 self._expected[crew] = expected(among(self._scene, crew), among_plans(self._plans, crew))
             self._paces = [*self._paces, pace(self._expected[crew], seen)][-HOLD:]
             if self._contradicted():
