@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 SEEDS = [
     *sorted((ROOT / "scenarios").glob("*.yaml")),
-    *(DATA / f"{name}.yaml" for name in ("tiny", "outage", "everything")),
+    *(DATA / f"{name}.yaml" for name in ("tiny", "outage", "everything", "servers")),
 ]
 PATIENCE_S = 10.0
 """After so long a run is interrupted."""
@@ -54,6 +54,9 @@ VALUES = st.one_of(
     st.text(max_size=12),
     st.sampled_from(
         ["", " ", "~", "yes", "server", "pi", "pi-1", "laptop", "switch", "fair", "fifo", "star", "wifi"]
+    ),
+    st.sampled_from(
+        ["asp", "ssp", "all-reduce", "p3", "dynacomm-overlap", "bytescheduler", "forecast", "once"]
     ),
     st.sampled_from(["chain", "ring", "tree", "mesh", "links", "half", "shared", "drop", "resume", "ibatch"]),
     st.builds(
@@ -146,6 +149,7 @@ def trees() -> list[Any]:
         kept = {key: value for key, value in tree["workload"].items() if key in keep}
         tree["workload"] = {"profile": "two-layers.json", **kept}
         tree["stop"].setdefault("iterations", LARGEST["iterations"])
+        tree.pop("learn", None)  # a profile of two layers is no model that could learn
         found.append(tree)
     return found
 

@@ -103,7 +103,7 @@ def test_ring_tree_and_server_can_be_compared(train, tmp_path):
 @pytest.mark.parametrize(
     ("training", "says"),
     [
-        (f"{RING}, schedule: p3", "all-reduce takes a schedule with a barrier"),
+        (f"{RING}, schedule: p3", "all-reduce takes one with a barrier"),
         (f"{RING}, server: server", "server"),
     ],
 )
