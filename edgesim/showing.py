@@ -394,9 +394,9 @@ SYNCHRONIZATIONS = {
     "ssp": "as asp, but no worker is more than `staleness` iterations ahead of another",
 }
 PLANNERS = {
-    "adaptive": "plans again when what is measured has moved and holds (the default)",
+    "adaptive": "plans again when what is measured has moved (the default)",
     "once": "plans before the run, never again",
-    "last-sample": "plans before every iteration, from the last one",
+    "last-sample": "plans for what the last iteration measured alone",
     "min-max": "one plan for half to twice the bandwidth",
     "forecast": "knows the bandwidth of the links over time beforehand",
 }

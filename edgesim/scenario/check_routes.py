@@ -67,8 +67,8 @@ def check_medium(finding: Finding) -> None:
     scenario = finding.scenario
     if scenario.network.topology == "wifi" and len(finding.hosts) > 1:
         message = (
-            f"{finding.hosts[1]!r} is not at the access point, so what it serves would cross the medium twice; "
-            "take one server, or topology `star`"
+            f"{finding.hosts[1]!r} is not at the access point, so what it serves would cross the medium "
+            "twice; take one server, or topology `star`"
         )
         finding.say(message, "network", "topology")
     if scenario.network.duplex != "shared":

@@ -26,10 +26,10 @@ class Planner(Section):
     """How the plans of `dynacomm` follow what the workers measure while the run goes on."""
 
     policy: Literal["adaptive", "once", "last-sample", "min-max", "forecast"] = "adaptive"
-    """`adaptive`: plan again when what is measured has moved and holds, one plan for the range of what was
-    seen while it does not hold (the default); `once`: never again; `last-sample`: before every iteration
-    from the last one; `min-max`: one plan for half to twice the bandwidth; `forecast`: the planner knows the
-    bandwidth of the links over time beforehand."""
+    """`adaptive`: plan again when what is measured has moved, hedged by what was seen before until it has
+    held (the default); `once`: never again; `last-sample`: after every iteration that measured something
+    else, for that alone; `min-max`: one plan for half to twice the bandwidth; `forecast`: the planner knows
+    the bandwidth of the links over time beforehand."""
     bandwidth_belief: Factor | None = Field(default=None, examples=[0.5])
     """What the planner takes the bandwidth for before it has measured any, as a multiple of what is declared;
     1 without it."""
