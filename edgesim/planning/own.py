@@ -59,7 +59,7 @@ def imported(path: str) -> object:
         raise PlanningError(f"schedule {path!r}: no import path; write package.module:function")
     try:
         found: object = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         missing = isinstance(error, ModuleNotFoundError) and f"{module_name}.".startswith(f"{error.name}.")
         remedy = "; is it in the current directory or on PYTHONPATH?" if missing else ""
         raise PlanningError(f"schedule {path!r}: cannot be imported ({_told(error)}){remedy}") from error
@@ -86,7 +86,7 @@ def installed(name: str) -> object:
     (point,) = offers.values()
     try:
         found: object = point.load()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         package = point.dist.name if point.dist else "its package"
         raise PlanningError(
             f"schedule {name!r}: {package} offers {point.value}, which cannot be loaded ({_told(error)}); "
@@ -113,7 +113,8 @@ def cuts(name: str, cut: Callable[[Phase], Any], times: Phase) -> tuple[int, ...
     >>> cuts("mine", lambda times: [1, times.layers], phase([1, 1, 1], [2, 2, 2], 0.5))
     (1, 3)
     """
-    found = _called(name, cut, times)
+    own = times._replace(transfer=list(times.transfer), compute=list(times.compute))
+    found = _called(name, cut, own)
     if isinstance(found, QueuePlan):
         raise PlanningError(
             f"schedule {name!r} returned a QueuePlan: say so by wrapping the function, "
@@ -174,15 +175,15 @@ def _called(name: str, strategy: Callable[[Any], Any], costs: Phase | Costs) -> 
         return strategy(costs)
     except EdgesimError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise PlanningError(f"schedule {name!r} failed: {_told(error)}{_place(error)}") from error
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Return where an error was raised: file and line of the innermost frame."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:

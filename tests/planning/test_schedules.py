@@ -365,3 +365,18 @@ def test_the_cost_of_a_schedule_of_ones_own_is_that_of_its_cuts(module) -> None:
     times = [3.0, 1.0, 2.0], [1.0, 4.0, 1.0], 0.5
     assert plan(*times, f"{mine}:cut").makespan_s == plan(*times, "layer-by-layer").makespan_s
     assert math.isfinite(plan(*times, f"{mine}:cut").makespan_s)
+
+
+def test_a_schedule_that_quits_or_writes_into_what_it_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    def quits(times: Phase) -> tuple[int, ...]:
+        raise SystemExit("bye")
+
+    def spoils(times: Phase) -> tuple[int, ...]:
+        times.transfer.append(3.0)
+        return (1,)
+
+    times = phase([1.0], [1.0], 0.1)
+    with pytest.raises(PlanningError, match="bye"):
+        own.cuts("mine", quits, times)
+    assert own.cuts("mine", spoils, times) == (1,)
+    assert times.layers == 1
