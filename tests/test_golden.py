@@ -17,7 +17,7 @@ from edgesim.planning.schedules import SCHEDULES
 
 ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
-NAMES = ("contention", "wifi", "failures", "all-reduce")
+NAMES = ("contention", "wifi", "failures", "all-reduce", "bandwidth-steps")
 PAPERS = ("dynacomm_vgg19", "dynacomm_googlenet", "dynacomm_inceptionv4", "dynacomm_resnet152")
 QUICK = tuple(name for name in SCHEDULES if name != "p3")
 """P3's slices are so many that it is run with one worker alone."""
@@ -37,7 +37,7 @@ def figures(name: str) -> dict[str, Any]:
     """Return what must not change: by label of the alternative, the fingerprint and the key figures."""
     if name in PAPERS:
         file = ROOT / "scenarios" / "papers" / f"{name}.yaml"
-        comparison = edgesim.compare(file, POINTS, stop={"iterations": 2})
+        comparison = edgesim.compare(file, POINTS, stop={"iterations": 6})
     else:
         comparison = edgesim.compare(ROOT / "scenarios" / f"{name}.yaml")
     return {
