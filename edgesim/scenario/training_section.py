@@ -96,7 +96,8 @@ class AllReduce(Section):
 def _method(value: Any) -> str:
     """Return the tag of the method that a section names, else that of the first."""
     method = value.get("method") if isinstance(value, dict) else getattr(value, "method", None)
-    return f"<{method}>" if method in METHODS else "<parameter-server>"
+    known = isinstance(method, str) and method in METHODS
+    return f"<{method}>" if known else "<parameter-server>"
 
 
 Training = Annotated[

@@ -41,6 +41,11 @@ def test_the_good_one_is_good(good: str) -> None:
             "3:38 workload.batch_size: must be a whole number, got true; write for example 1",
         ),
         (
+            "method: parameter-server",
+            "method: {busy: 6 W}",
+            "10:20 training.method: unknown value, got a mapping; known here: 'parameter-server', 'all-reduce'",
+        ),
+        (
             "batch_size: 8",
             "dtype: flot32",
             "3:33 workload.dtype: unknown value, got 'flot32'; did you mean 'float32'?",
