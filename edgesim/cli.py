@@ -280,7 +280,7 @@ def list_(
 
     [bold]edgesim list presets[/bold]
     """
-    from edgesim.showing import show_names
+    from edgesim.listing import show_names
 
     show_names(kind)
 

@@ -267,7 +267,7 @@ def test_schema_is_json(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> N
 def test_the_lists_name_what_the_program_knows(capsys: pytest.CaptureFixture[str]) -> None:
     from typing import get_args
 
-    from edgesim import showing, training
+    from edgesim import listing, training
     from edgesim.catalogue import DATA_SETS
     from edgesim.planning.schedules import SCHEDULES
     from edgesim.scenario.network_section import Network
@@ -275,14 +275,14 @@ def test_the_lists_name_what_the_program_knows(capsys: pytest.CaptureFixture[str
     from edgesim.training.parameter_server import POLICIES
 
     for table, section, field in (
-        (showing.TOPOLOGIES, Network, "topology"),
-        (showing.SYNCHRONIZATIONS, ParameterServer, "synchronization"),
-        (showing.PLANNERS, Planner, "policy"),
-        (showing.ALGORITHMS, AllReduce, "algorithm"),
+        (listing.TOPOLOGIES, Network, "topology"),
+        (listing.SYNCHRONIZATIONS, ParameterServer, "synchronization"),
+        (listing.PLANNERS, Planner, "policy"),
+        (listing.ALGORITHMS, AllReduce, "algorithm"),
     ):
         assert set(table) == set(get_args(section.model_fields[field].annotation))
-    assert set(showing.METHODS) == set(training.METHODS)
-    assert set(showing.POLICIES) == set(POLICIES)
+    assert set(listing.METHODS) == set(training.METHODS)
+    assert set(listing.POLICIES) == set(POLICIES)
     assert main(["list"]) == 0
     said = capsys.readouterr().out
     known = "mobilenetv2-32", "raspberry-pi-4", "wifi", "resume", *SCHEDULES, *DATA_SETS

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from typing import Any
@@ -67,16 +67,7 @@ def summary(
         "replans": replans(tables),
         **traffic(tables),
         "overlap": overlap(tables, servers),
-        "devices": {
-            name: device_summary(device, facts.devices.get(name, DeviceFacts()), facts.simulated_s)
-            for name, device in cluster.devices.items()
-        },
-        "links": {
-            name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps, facts.simulated_s)
-            | ({"occupancy_s": link.occupancy_s} if link.occupancy_s > 0.0 else {})
-            | (rates[name].summary(facts.simulated_s) if name in rates else {})
-            for name, link in cluster.links.items()
-        },
+        **_machines(cluster, facts, rates),
         "assumed": assumed(cluster.devices.values(), facts.assumed),
         "wall_s": facts.wall_s,
     }
@@ -84,6 +75,21 @@ def summary(
         found["learning"] = lessons
     found["explanation"] = explain(tables, found, rates)
     return found
+
+
+def _machines(cluster: Cluster, facts: RunFacts, rates: Mapping[str, Rate]) -> dict[str, Any]:
+    """Return the keys `devices` and `links`: a row for each."""
+    devices = {
+        name: device_summary(device, facts.devices.get(name, DeviceFacts()), facts.simulated_s)
+        for name, device in cluster.devices.items()
+    }
+    links = {
+        name: link_summary(facts.links.get(name, LinkFacts()), link.bandwidth_Bps, facts.simulated_s)
+        | ({"occupancy_s": link.occupancy_s} if link.occupancy_s > 0.0 else {})
+        | (rates[name].summary(facts.simulated_s) if name in rates else {})
+        for name, link in cluster.links.items()
+    }
+    return {"devices": devices, "links": links}
 
 
 def link_rates(cluster: Cluster, facts: RunFacts) -> dict[str, Rate]:
