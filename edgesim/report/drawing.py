@@ -33,6 +33,8 @@ LANE_NAMES_UP_TO = 12
 
 TOLD, FEW_MARKS = ("change", "slow", "restore"), 12
 """Marks that say how much; of no more than so many it is written beside them."""
+MANY_MARKS = 40
+"""Of more marks than so many the signs are small."""
 
 
 def draw(
@@ -261,7 +263,7 @@ def _rows(subject: str, kind: str, groups: dict[str, Group]) -> tuple[float, flo
 
 
 def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Window) -> list[Any]:
-    """Put a triangle at every mark of the window, those of one instant beside each other.
+    """Put a sign at every mark of the window, those of one instant beside each other; many are small.
 
     Return a handle for each kind.
     """
@@ -283,11 +285,11 @@ def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Wi
             whose = subject if place < 0.0 else ""
             _tell(axes, (shown_s, place), " ".join(part for part in (whose, told) if part))
     handles = []
+    many = sum(map(len, found.values())) > MANY_MARKS
+    size: dict[str, Any] = {"ms": 3.5, "mew": 0.3} if many else {"ms": 7, "mew": 0.7}
     for kind, places in sorted(found.items()):
         marker, colour = SIGNS.get(kind, OTHER_SIGN)
-        line = Line2D(
-            *zip(*places, strict=True), marker=marker, color=colour, ls="", ms=7, mec="white", mew=0.7
-        )
+        line = Line2D(*zip(*places, strict=True), marker=marker, color=colour, ls="", mec="white", **size)
         line.set(zorder=6, clip_on=False)
         axes.add_line(line)
         handles.append(Line2D([], [], marker=marker, color=colour, ls="", ms=7, label=kind))

@@ -31,9 +31,9 @@ SIGNS = {
     "change": (">", "#CC79A7"),
     "cut": ("v", "#D55E00"),
     "restore": ("^", "#56B4E9"),
-    "plan": (">", "#CC79A7"),
+    "plan": ("D", "#000000"),
 }
-"""Marker and colour of a mark; all are triangles."""
+"""Marker and colour of a mark: triangles for what happens, a diamond for what is decided."""
 STRETCHES = {
     "crash": ("down", "#dddddd", "#888888", "////"),
     "cut": ("while cut", "#fbe3d2", "#D55E00", "\\\\\\\\"),
