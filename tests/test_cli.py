@@ -189,7 +189,8 @@ def test_runs_and_comparisons_have_directories_of_their_own_by_default(
 def test_ctrl_c_in_a_comparison_keeps_its_table(tmp_path: Path) -> None:
     out = tmp_path / "out"
     axis = "stop.iterations=3,1000000000,4"
-    process = _endless(out / "1000000000", "compare", str(TINY), "--out", str(out), "--axis", axis)
+    command = ("compare", str(TINY), "--out", str(out), "--axis", axis, "--every-event")
+    process = _endless(out / "1000000000", *command)
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -369,7 +370,8 @@ def _with(folder: Path, more: str) -> Path:
 
 def _endless_run(out: Path) -> subprocess.Popen[str]:
     """Start a run that would take for ever, and return when it has written rows."""
-    return _endless(out, "run", str(TINY), "--out", str(out), "--set", "stop.iterations=1000000000")
+    endless = ("--set", "stop.iterations=1000000000", "--every-event")
+    return _endless(out, "run", str(TINY), "--out", str(out), *endless)
 
 
 def _endless(out: Path, *argv: str) -> subprocess.Popen[str]:
