@@ -67,3 +67,12 @@ class Series:
 def constant(value: float) -> Series:
     """Return the series that always has `value`."""
     return Series(times_s=(0.0,), values=(value,))
+
+
+def at_start(series: Series | None) -> float:
+    """Return the share that planners take for that of the start: 1 without a series, or where it begins at 0.
+
+    >>> at_start(None), at_start(constant(0.5)), at_start(constant(0.0))
+    (1.0, 0.5, 1.0)
+    """
+    return 1.0 if series is None else series.at(0.0) or 1.0

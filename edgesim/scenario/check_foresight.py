@@ -7,6 +7,7 @@ from edgesim.planning.sharing import crowded
 from edgesim.scenario import build
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.training_section import ParameterServer
+from edgesim.timeseries import at_start
 
 
 def check_foresight(finding: Finding) -> None:
@@ -45,4 +46,4 @@ def contended(cluster: Cluster, servers: tuple[str, ...], workers: tuple[str, ..
 
 def _start_Bps(link: Link) -> float:
     """Return what a link carries at the start (its bandwidth, if it starts at nothing), in B/s."""
-    return link.bandwidth_Bps * (1.0 if link.factor is None else link.factor.at(0.0) or 1.0)
+    return link.bandwidth_Bps * at_start(link.factor)

@@ -18,10 +18,11 @@ from edgesim.planning.collective import (
     ring_steps,
     tree_bound,
 )
+from edgesim.timeseries import at_start
 from edgesim.training.bounds import Bound, best_links, best_speeds
 from edgesim.training.collectives import edges
 from edgesim.training.expectation import Channel, channel, link_capacity_Bps
-from edgesim.training.passes import Passes, at_start
+from edgesim.training.passes import Passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +111,15 @@ def at_best(
     events = tuple(events)
     speeds, links = best_speeds(cluster, events), best_links(cluster, events)
     devices = cluster.devices
-    quicker = [name for name in speeds if speeds[name] > at_start(devices[name])]
+    quicker = [name for name in speeds if speeds[name] > at_start(devices[name].availability)]
     quicker += [name for name in links if links[name] is not cluster.links[name]]
     return PeerBounds(
         cluster=replace(cluster, links=links),
         algorithm=algorithm,
         sizes=sizes,
-        alone={name: one.scaled(at_start(devices[name]) / speeds[name]) for name, one in passes.items()},
+        alone={
+            name: one.scaled(at_start(devices[name].availability) / speeds[name])
+            for name, one in passes.items()
+        },
         sped_up=tuple(quicker),
     )

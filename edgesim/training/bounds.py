@@ -14,7 +14,7 @@ from edgesim.cluster import Cluster, Link
 from edgesim.events import ChangeLink, Event, Slow
 from edgesim.planning.bounds import pipelined_s
 from edgesim.planning.cost import Costs
-from edgesim.timeseries import Series, constant
+from edgesim.timeseries import at_start, constant
 from edgesim.training.config import Config
 from edgesim.training.expectation import Channel, Outlook, Outlooks, joint_channel, link_capacity_Bps
 from edgesim.training.parts import Placement
@@ -155,7 +155,7 @@ def at_best(
     quickest = replace(cluster, links=links)
     best = {}
     for name, one in alone.items():
-        share = _at_start(cluster.devices[name].availability) / speeds[name]
+        share = at_start(cluster.devices[name].availability) / speeds[name]
         best[name] = replace(
             one,
             forward_s=tuple(time_s * share for time_s in one.forward_s),
@@ -164,7 +164,7 @@ def at_best(
             push=_quickest(joint_channel(quickest, [(name, host) for host in config.servers], placement)),
         )
     devices = cluster.devices
-    quicker = [name for name in speeds if speeds[name] > _at_start(devices[name].availability)]
+    quicker = [name for name in speeds if speeds[name] > at_start(devices[name].availability)]
     quicker += [name for name in links if links[name] is not cluster.links[name]]
     quickest_server = max(speeds[server] for server in config.servers)
     return Bounds(cluster=quickest, alone=best, update_s=update_s / quickest_server, sped_up=tuple(quicker))
@@ -191,7 +191,7 @@ def best_links(cluster: Cluster, events: Iterable[Event]) -> dict[str, Link]:
     """Return the links at their best; one that is never better than at the start is the cluster's own."""
     best = dict(cluster.links)
     for name, link in cluster.links.items():
-        if link.factor is not None and max(link.factor.values) > _at_start(link.factor):
+        if link.factor is not None and max(link.factor.values) > at_start(link.factor):
             best[name] = replace(link, factor=constant(max(link.factor.values)))
     for event in events:
         if isinstance(event, ChangeLink):
@@ -203,8 +203,3 @@ def best_links(cluster: Cluster, events: Iterable[Event]) -> dict[str, Link]:
                 link = replace(link, latency_s=latency_s)
             best[event.link] = link
     return best
-
-
-def _at_start(series: Series | None) -> float:
-    """Return the rate that a planner takes for that of the start: 1 where it starts at nothing."""
-    return 1.0 if series is None else series.at(0.0) or 1.0

@@ -18,7 +18,7 @@ from edgesim.engine import Simulation
 from edgesim.engine.flow import Flow
 from edgesim.planning.collective import children, chunk_bytes, parent, ring_steps
 from edgesim.timeline import Tag
-from edgesim.timeseries import constant
+from edgesim.timeseries import at_start, constant
 
 NO_TAG = Tag("all-reduce")
 
@@ -196,7 +196,7 @@ def undisturbed(cluster: Cluster, routes: Sequence[Sequence[str]]) -> Cluster:
     links = {}
     for name in {link: None for route in routes for link in route}:
         link = cluster.links[name]
-        factor = None if link.factor is None else constant(link.factor.at(0.0) or 1.0)
+        factor = None if link.factor is None else constant(at_start(link.factor))
         links[name] = replace(link, factor=factor)
     hops = tuple(hop for hop in cluster.hops if hop.link in links)
     return Cluster(devices=cluster.devices, links=links, hops=hops)

@@ -17,6 +17,7 @@ from edgesim.planning import bounds
 from edgesim.planning.cost import Costs
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.planning.sharing import crowded, fair_rates
+from edgesim.timeseries import at_start
 from edgesim.training.config import Config
 from edgesim.training.parts import Placement
 from edgesim.workload import LayerTimer
@@ -149,7 +150,7 @@ def _times(
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return the times of the layers forward and backward at the start, compression included, in s."""
     layers = range(len(sizes))
-    share = 1.0 if device.availability is None else device.availability.at(0.0) or 1.0
+    share = at_start(device.availability)
     ahead = tuple(timer.forward_s(device, layer) / share for layer in layers)
     back = [timer.backward_s(device, layer) for layer in reversed(layers)]
     encode = [config.encode_s(size) for size in sizes]
@@ -193,7 +194,7 @@ def _channel(cluster: Cluster, pairs: Sequence[tuple[str, str]], shares: Sequenc
 def link_capacity_Bps(cluster: Cluster, name: str) -> float:
     """Return a link's capacity at the start (its bandwidth, if it starts at nothing), in B/s."""
     link = cluster.links[name]
-    return link.bandwidth_Bps * ((link.factor.at(0.0) or 1.0) if link.factor is not None else 1.0)
+    return link.bandwidth_Bps * at_start(link.factor)
 
 
 def shared(cluster: Cluster, alone: Outlooks) -> Outlooks:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from edgesim.cluster import Cluster, Device
 from edgesim.errors import EdgesimError
+from edgesim.timeseries import at_start
 from edgesim.training.parameter_server import update_s
 from edgesim.workload import LayerTimer, Workload
 
@@ -50,11 +51,6 @@ def measure(
             ahead = tuple(timer.forward_s(device, layer) for layer in layers)
             back = [timer.backward_s(device, layer) for layer in reversed(layers)]
             nominal = Passes(ahead, tuple(reversed(back)), update_s(workload, device))
-            known[kind] = nominal.scaled(1.0 / at_start(device))
+            known[kind] = nominal.scaled(1.0 / at_start(device.availability))
         found[name] = known[kind]
     return found
-
-
-def at_start(device: Device) -> float:
-    """Return the share of a device that is left at the start: 1 where it starts at nothing."""
-    return 1.0 if device.availability is None else device.availability.at(0.0) or 1.0

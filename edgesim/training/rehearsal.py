@@ -18,7 +18,7 @@ from edgesim.plan import QueuePlan, Segmentation
 from edgesim.planning.schedules import PHASED, is_built_in
 from edgesim.planning.segmentation import plan, plan_backward
 from edgesim.timeline import Timeline
-from edgesim.timeseries import Series, constant
+from edgesim.timeseries import Series, at_start, constant
 from edgesim.training.config import Config
 from edgesim.training.crew import hire
 from edgesim.training.expectation import Outlook, Outlooks, Plans, shared
@@ -216,4 +216,4 @@ def _spans(plans: Plans, timeline: Timeline) -> Spans:
 
 
 def _at_start(factor: Series | None) -> Series | None:
-    return None if factor is None else constant(factor.at(0.0) or 1.0)
+    return None if factor is None else constant(at_start(factor))

@@ -25,6 +25,7 @@ from edgesim.planning.estimate import Observation
 from edgesim.planning.replan import Policy, Sample, Step, Track
 from edgesim.planning.schedules import SCHEDULES, Phased
 from edgesim.timeline import Tag
+from edgesim.timeseries import at_start
 from edgesim.training import watching
 from edgesim.training.config import Config
 from edgesim.training.expectation import Channel, Outlook, Outlooks, Plans
@@ -223,7 +224,7 @@ def codec_s(config: Config, device: Device, sizes: Sequence[int]) -> tuple[float
     """Return how long a worker is expected to compress each layer's gradients, in s; empty: not at all."""
     if config.compression is None or config.compression.encode_Bps is None:
         return ()
-    share = 1.0 if device.availability is None else device.availability.at(0.0) or 1.0
+    share = at_start(device.availability)
     return tuple(config.encode_s(size) / share for size in sizes)
 
 
