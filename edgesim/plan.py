@@ -78,6 +78,36 @@ class QueuePlan:
                 raise ValueError(f"borders must rise strictly from 1, got {borders}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A decomposition of L layers into S stages of a pipeline, and which device runs which stage.
+
+    >>> Partition(points=(6, 13), order=(0, 1, 2), period_s=0.4).stages(20)
+    (range(0, 7), range(7, 14), range(14, 20))
+    """
+
+    points: tuple[int, ...]
+    """0-based last layer of each stage but the last, strictly increasing; S - 1 numbers."""
+    order: tuple[int, ...]
+    """0-based device of each stage, as an index into the devices that were planned for; S numbers."""
+    period_s: float
+    """Predicted steady time between two batches under the planner's own cost model, in s."""
+    method: str = "ftpipehd"
+    """Name of the strategy that decided."""
+
+    def __post_init__(self) -> None:
+        if any(b <= a for a, b in zip((-1, *self.points), self.points, strict=False)):
+            raise ValueError(f"points must rise strictly from 0, got {self.points}")
+        if len(self.order) != len(self.points) + 1:
+            stages = len(self.points) + 1
+            raise ValueError(f"{len(self.points)} points make {stages} stages, got {self.order}")
+
+    def stages(self, layers: int) -> tuple[range, ...]:
+        """Return the 0-based layers of each stage, for a model of so many layers."""
+        firsts = (0, *(point + 1 for point in self.points))
+        return tuple(range(a, b) for a, b in zip(firsts, (*firsts[1:], layers), strict=True))
+
+
 def messages(borders: Sequence[int], sizes: Sequence[int]) -> tuple[Message, ...]:
     """Return the messages between borders, for layers of these sizes in B, in forward order.
 

@@ -277,3 +277,69 @@ class Learner(Protocol):
         first gets the same bits.
         """
         ...
+
+
+class MicroBatch(NamedTuple):
+    """A part of a batch that goes through a pipeline on its own."""
+
+    batch: int
+    """0-based batch."""
+    part: int = 0
+    """0-based part of it."""
+    parts: int = 1
+    """Number of its parts."""
+
+
+class PipelineLearner(Protocol):
+    """The real training beside a simulated pipeline: which weights each pass reads decides what is learnt.
+
+    `layers` are 0-based. The weights of a layer have a version: the number of the last batch that updated
+    them plus one, 0 at the start. A pipeline calls in the order in which things happen on the clock; no
+    call takes simulated time, and none asks for the time.
+    """
+
+    def read(self, micro: MicroBatch, layers: range, *, version: int | None = None, replica: int = 0) -> None:
+        """Let the forward pass of a micro-batch use these layers' newest weights, or the newest of at most
+        `version`; its backward pass will use the same. A second call for the same layers takes the place of
+        the first (a pass that is computed again)."""
+        ...
+
+    def learn(self, micro: MicroBatch, layers: range) -> None:
+        """Add the gradient of a micro-batch to that of its batch, for layers that its backward pass has
+        reached. All layers have been read for it."""
+        ...
+
+    def update(self, batch: int, layers: range, *, replica: int = 0) -> None:
+        """Update the newest weights of these layers by the gradient of a batch, which makes version
+        `batch + 1`; what was added up for it is used up."""
+        ...
+
+    def average(self, layers: range, count: int) -> None:
+        """Put the mean of the newest `count` versions of these layers in place of the newest."""
+        ...
+
+    def merge(self, layers: range, replicas: int) -> None:
+        """Put the mean of all replicas of these layers in place of each."""
+        ...
+
+    def copy(self, layers: range) -> object:
+        """Return a copy of the newest weights and the optimizer's state of these layers, for `restore`."""
+        ...
+
+    def restore(self, layers: range, copy: object, *, momentum: bool = True) -> None:
+        """Put these layers of a copy in place of what they are now, their versions included; without
+        `momentum` the optimizer starts afresh on them."""
+        ...
+
+    def reset(self, layers: range) -> None:
+        """Let the optimizer start afresh on these layers."""
+        ...
+
+    def forget(self, batch: int, layers: range) -> None:
+        """Drop what was added up of the gradients of this and later batches for layers whose passes over
+        them will be computed again."""
+        ...
+
+    def lesson(self, batch: int) -> Lesson:
+        """Return what a batch has shown, once it is back at the first stage."""
+        ...

@@ -106,7 +106,8 @@ def _planned(training: TrainingRun) -> dict[str, Any]:
                 "pull_bytes": training.queue.pull_borders,
             }
         }
-    return {"predicted_s": training.predicted_s, "plans": plans, **_bounds(training)}
+    more = training.more()
+    return {"predicted_s": training.predicted_s, "plans": plans, "more": more, **_bounds(training)}
 
 
 def _bounds(training: TrainingRun) -> dict[str, Any]:

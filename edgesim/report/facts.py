@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,3 +97,5 @@ class RunFacts:
     """What was learnt at the end; None where nothing was."""
     assumed: tuple[str, ...] = ()
     """Inputs that were assumed, beside those that the devices themselves declare."""
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What the training system itself puts into the summary, by key."""

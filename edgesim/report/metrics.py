@@ -70,6 +70,7 @@ def summary(
         **_machines(cluster, facts, rates),
         "assumed": assumed(cluster.devices.values(), facts.assumed),
         "wall_s": facts.wall_s,
+        **facts.more,
     }
     if lessons := learning(tables, facts.learning, facts.simulated_s):
         found["learning"] = lessons

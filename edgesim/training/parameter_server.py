@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from simpy import Event
 
@@ -68,6 +69,8 @@ class TrainingRun:
     """The messages of a schedule without a barrier; None with one."""
     book: Callable[[int, float], None] = field(default=lambda index, time_s: None)
     """Enter one more iteration like the last one, that ends at a time in s, into history and learning."""
+    more: Callable[[], dict[str, Any]] = field(default=dict)
+    """Return what the summary says beside all this, at any instant: plain values by key."""
     repeats: Callable[[], bool] = field(default=lambda: False)
     """Tell whether iterations follow from each other alone: nobody decides anything new any more."""
 
