@@ -10,10 +10,13 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from edgesim.cluster import Device
 
+JOINT = "; "
+"""What stands between the names of layers that were merged."""
 COVERAGE_TOLERANCE = 0.05
 """The times of the layers are to add up to that of the step within this share of it."""
 
@@ -50,6 +53,18 @@ class Layer:
     """Relative spread of the backward time: (p84 - p16) / (2 median)."""
     free: bool = False
     """True: declared to take no time; otherwise a zero time is an error."""
+    cut_bytes: int | None = None
+    """Bytes of a batch that pass a cut behind the layer, late input included, in B; None: `output_bytes`."""
+
+    @property
+    def crossing(self) -> int:
+        """Bytes of a batch that cross a cut behind this layer, one way, in B."""
+        return self.output_bytes if self.cut_bytes is None else self.cut_bytes
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Names of the layers that `merged` made this one of, or its own."""
+        return tuple(self.name.split(JOINT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +162,7 @@ def rebatched(workload: Workload, batch_size: int) -> Workload:
 
 
 def _rebatched(layer: Layer, share: float) -> Layer:
-    traffic = max(layer.traffic_bytes - layer.parameter_bytes, 0.0) * share
+    cut, traffic = layer.cut_bytes, max(layer.traffic_bytes - layer.parameter_bytes, 0.0) * share
     return replace(
         layer,
         forward_s=layer.forward_s * share,
@@ -157,6 +172,46 @@ def _rebatched(layer: Layer, share: float) -> Layer:
         output_bytes=round(layer.output_bytes * share),
         activation_bytes=round(layer.activation_bytes * share),
         traffic_bytes=traffic + min(layer.traffic_bytes, layer.parameter_bytes),
+        cut_bytes=None if cut is None else round(cut * share),
+    )
+
+
+def merged(workload: Workload, ends: Sequence[int]) -> Workload:
+    """Return a workload whose layers are blocks of consecutive layers.
+
+    `ends` has the last layer of each block, from 1, rising to L; other ones raise `ValueError`. A block costs
+    what its layers do (spreads: as if they varied independently) and hands on what its last one does.
+    """
+    count = len(workload.layers)
+    if not ends or list(ends) != sorted(set(ends)) or ends[0] < 1 or ends[-1] != count:
+        raise ValueError(f"last layers of blocks rise from at least 1 to {count}, got {list(ends)}")
+    layers = tuple(_block(workload.layers[first:end]) for first, end in pairwise((0, *ends)))
+    notes = {**workload.provenance, "blocks": f"of {count} layers, up to {', '.join(map(str, ends))}"}
+    return replace(workload, layers=layers, provenance=notes)
+
+
+def _block(layers: Sequence[Layer]) -> Layer:
+    if len(layers) == 1:
+        return layers[0]
+    forward_s = math.fsum(layer.forward_s for layer in layers)
+    backward_s = math.fsum(layer.backward_s for layer in layers)
+    forward_sigma_s = math.hypot(*(layer.forward_s * layer.forward_spread for layer in layers))
+    backward_sigma_s = math.hypot(*(layer.backward_s * layer.backward_spread for layer in layers))
+    return replace(
+        layers[-1],
+        name=JOINT.join(layer.name for layer in layers),
+        kind="Block",
+        forward_s=forward_s,
+        backward_s=backward_s,
+        forward_flop=math.fsum(layer.forward_flop for layer in layers),
+        backward_flop=math.fsum(layer.backward_flop for layer in layers),
+        parameters=sum(layer.parameters for layer in layers),
+        parameter_bytes=sum(layer.parameter_bytes for layer in layers),
+        activation_bytes=sum(layer.activation_bytes for layer in layers),
+        traffic_bytes=math.fsum(layer.traffic_bytes for layer in layers),
+        forward_spread=forward_sigma_s / forward_s if forward_s else 0.0,
+        backward_spread=backward_sigma_s / backward_s if backward_s else 0.0,
+        free=all(layer.free for layer in layers),
     )
 
 

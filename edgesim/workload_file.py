@@ -130,6 +130,11 @@ def _is_texts(value: Any) -> bool:
 _KINDS: Mapping[str, tuple[Callable[[Any], bool], str, Callable[[Any], Any]]] = {
     "str": (_is_str, "a text", str),
     "int": (_is_int, "a whole number", int),
+    "int | None": (
+        lambda value: value is None or _is_int(value),
+        "a whole number or null",
+        lambda value: value,
+    ),
     "float": (_is_float, "a number", float),
     "bool": (lambda value: isinstance(value, bool), "true or false", bool),
     "tuple[int, ...]": (_is_shape, "a list of sizes, each at least 1", tuple),
@@ -194,5 +199,6 @@ def _check(workload: Workload, file: str) -> None:
 def _check_figures(item: Workload | Layer, file: str, place: str) -> None:
     for field in fields(item):
         value = getattr(item, field.name)
-        if str(field.type) in ("int", "float") and not (math.isfinite(value) and value >= 0):
+        figure = str(field.type) in ("int", "float", "int | None") and value is not None
+        if figure and not (math.isfinite(value) and value >= 0):
             raise ProfileError(f"{file}: {place}{field.name}: {value} is negative or not finite")

@@ -93,6 +93,8 @@ def test_every_figure_survives_exactly(forward_s: float, step_s: float, size: in
         (["layers", 1, "name"], "conv", r"layers\[1\].name: 'conv' is also layers\[0\]"),
         (["layers", 0, "parameters"], 1.5, "a whole number is due, got 1.5"),
         (["layers", 0, "parameters"], -1, "negative"),
+        (["layers", 0, "cut_bytes"], 1.5, r"layers\[0\].cut_bytes: a whole number or null is due, got 1.5"),
+        (["layers", 0, "cut_bytes"], -1, r"layers\[0\].cut_bytes: -1 is negative"),
         (["step_s"], 0.0, "step_s: 0.0 s"),
         (["batch_size"], 0, "batch_size: 0"),
         (["input_shape"], [3, 0], "a list of sizes"),
@@ -109,6 +111,15 @@ def test_ill_figures_are_refused_with_their_place(path: list[Any], value: Any, t
     place[path[-1]] = value
     with pytest.raises(ProfileError, match=rf"p\.json: .*{told}"):
         workload_file.loads(json.dumps(whole), "p.json")
+
+
+def test_what_crosses_cuts_may_be_known_or_not() -> None:
+    item = workload(layers=(layer(cut_bytes=2**60), layer("fc")))
+    assert workload_file.loads(json.dumps(_saved(item))) == item
+    older = _saved(item)
+    for one in older["layers"]:
+        del one["cut_bytes"]
+    assert [one.cut_bytes for one in workload_file.loads(json.dumps(older)).layers] == [None, None]
 
 
 def test_missing_keys_are_named() -> None:
