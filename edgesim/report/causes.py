@@ -13,9 +13,11 @@ from edgesim.report.tables import Tables
 CAUSES = {"crash": "crashed devices", "cut": "cut links", "change": "changed links", "slow": "slowed devices"}
 """What makes iterations longer, by the mark that begins it; of several at once the first is named."""
 OVER = {"return", "restore"}
+GONE = ("drop", "failed")
+"""Marks of a device that the others go on without: by the training, or by the central node of a pipeline."""
 ITERATION = "iteration"
 """Kind of the mark that ends an iteration."""
-PLANNED = {ITERATION, "plan"}
+PLANNED = {ITERATION, "plan", "partition", "aggregate"}
 """Marks of what training does anyhow: nothing failed or changed."""
 OF_ONE_ITERATION = "iteration "
 """How the label of a mark `drop` begins that is about one iteration; any other worker is lost for good."""
@@ -38,7 +40,7 @@ class Trouble(NamedTuple):
 
 def ended_by(kind: str, label: str) -> tuple[str, ...]:
     """Return the kinds of faults that a mark ends."""
-    if kind in ("return", "drop"):
+    if kind in ("return", *GONE):
         return ("crash",)
     if kind == "restore":
         return ("cut",) if label == "link" else ("slow", "change")
@@ -65,7 +67,7 @@ def troubles(tables: Tables, *, step: bool = False, until_back: bool = False) ->
             down.add(subject)
         elif kind == "return":
             down.discard(subject)
-        for ended in () if kind == "drop" and until_back else ended_by(kind, label):
+        for ended in () if kind in GONE and until_back else ended_by(kind, label):
             if (subject, ended) in on:
                 start_s, said = on.pop((subject, ended))
                 found.append(Trouble(subject, ended, start_s, time_s, said))

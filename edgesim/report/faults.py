@@ -10,10 +10,13 @@ from typing import Any
 
 from edgesim.report.causes import CAUSES, ITERATION, OF_ONE_ITERATION, OVER, stretches, touched
 from edgesim.report.iterations import iteration_ends, server_of
+from edgesim.report.pipeline import RECOVERY, REPARTITION, interruptions, is_pipeline, piped, plan_at
 from edgesim.report.tables import Tables
 
 FIRST = "first"
 """Key of what the first iteration costs where later ones begin before the one before has ended."""
+REASONS = {RECOVERY: "recoveries", REPARTITION: "layers that moved", **CAUSES}
+"""What an iteration that took longer is laid to, the first that was on meanwhile."""
 SHORT = 40
 """Runs of up to so many iterations are shown from beginning to end."""
 
@@ -27,19 +30,21 @@ Mark = tuple[float, str, str]
 
 
 def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
-    """Return by how much each cause of `CAUSES` makes the mean iteration longer, in s.
+    """Return by how much each of `REASONS` makes the mean iteration longer, in s.
 
     What an iteration takes beyond the undisturbed ones of the same workers (the median of them; else of
-    those of as many workers) is laid to the first cause that was on meanwhile; where none was, to the key
-    `FIRST` of a first iteration that nothing came before to overlap with, else to "". Where there are none to
+    those of as many workers; in a pipeline, those under the same plan) is laid to the first cause that was
+    on meanwhile; where none was, to the key `FIRST` of a first iteration that nothing came before to overlap with, else to "". Where there are none to
     compare with, an iteration is left out. Some causes can be negative.
     """
     ends = iteration_ends(tables, server_of(tables, summary))
     if not ends:
         return {}
-    crews, on = contributors(tables), stretches(tables)
+    crews, on = contributors(tables), stretches(tables) | interruptions(tables)
+    if is_pipeline(tables, summary):
+        crews = _plans(summary, ends)
     found = [
-        (next((kind for kind in CAUSES if touched(on.get(kind, []), start, end)), ""), end - start)
+        (next((kind for kind in REASONS if touched(on.get(kind, []), start, end)), ""), end - start)
         for start, end in zip((0.0, *ends), ends, strict=False)
     ]
     quiet: dict[frozenset[str] | int, list[float]] = {}
@@ -56,7 +61,17 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
         crew = crews.get(number, frozenset())
         if (like_s := usual.get(crew, usual.get(len(crew)))) is not None:
             parts.setdefault(kind, []).append(length_s - like_s)
-    return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*CAUSES, FIRST, "") if kind in parts}
+    return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*REASONS, FIRST, "") if kind in parts}
+
+
+def _plans(summary: Mapping[str, Any], ends: Sequence[float]) -> dict[int, frozenset[str]]:
+    """Return by iteration what was in force in a pipeline, a name for each stage: like plans are compared."""
+    found = {}
+    for number, end_s in enumerate(ends):
+        plan = plan_at(summary, end_s)
+        points = [*(plan.get("points") or ()), "end"]
+        found[number] = frozenset(map("{}:{}".format, plan.get("order") or (), points))
+    return found
 
 
 def _overlapped(tables: Tables, end_s: float) -> bool:
@@ -99,6 +114,8 @@ def contributors(tables: Tables) -> dict[int, frozenset[str]]:
 
 def one_by_one(tables: Tables) -> bool:
     """Return whether a worker's gradient is applied as soon as it is there, as under asp and ssp."""
+    if piped(tables):  # each stage updates its own layers
+        return False
     updates = tables.rows("updates", "subject", "gradients")
     subjects = {subject for subject, gradients in updates if gradients == 1}
     marks = tables.rows("marks", "subject", "kind")
@@ -157,7 +174,11 @@ def _shared(faults: Sequence[Sequence[Mark]]) -> Mark:
 
 
 def _over_s(tables: Tables, fault: Mark) -> float:
-    """Return when the subject of a fault is next back or restored; the fault itself where it never is."""
+    """Return when the subject of a fault is next back or restored, or when the others have recovered; the
+    fault itself where neither is."""
     begin_s, subject, _ = fault
+    recovered = [end_s for _, end_s in interruptions(tables).get(RECOVERY, []) if end_s > begin_s]
+    if recovered and math.isfinite(recovered[0]):
+        return recovered[0]
     later = tables.rows("marks", "time_s", "subject", "kind")
     return next((at for at, who, kind in later if who == subject and at >= begin_s and kind in OVER), begin_s)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from edgesim.report.activity import union
 from edgesim.report.causes import ITERATION, PLANNED, touched, troubles
+from edgesim.report.pipeline import is_pipeline, interruptions
 from edgesim.report.tables import Tables
 
 __all__ = [
@@ -19,8 +20,13 @@ __all__ = [
     "iteration_times",
     "server_of",
     "servers_of",
+    "steady_stretch",
     "typical",
 ]
+
+
+MOST_ALIKE = 20
+"""Most iterations that stand for all of a pipeline's."""
 
 
 class Iteration(NamedTuple):
@@ -29,6 +35,20 @@ class Iteration(NamedTuple):
     number: int
     start_s: float
     end_s: float
+
+
+class Stretch(NamedTuple):
+    """Some iterations in a row: their 0-based numbers and when they ran, in s."""
+
+    first: int
+    last: int
+    start_s: float
+    end_s: float
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.last - self.first + 1
 
 
 def iteration_ends(tables: Tables, server: str | None = None) -> list[float]:
@@ -54,10 +74,10 @@ def server_of(tables: Tables, summary: Mapping[str, Any]) -> str | None:
 
 def servers_of(tables: Tables, summary: Mapping[str, Any]) -> tuple[str, ...]:
     """Return all servers, the one that ends the iterations first: as the summary says, or, of a killed run,
-    whoever sent parameters and computed no layer. Empty where there is none.
+    whoever sent parameters and computed no layer. Empty where there is none: in a pipeline all devices train.
     """
     first = server_of(tables, summary)
-    if first is None:
+    if first is None or is_pipeline(tables, summary):
         return ()
     if summary.get("servers"):
         return tuple(summary["servers"])
@@ -104,9 +124,40 @@ def typical(tables: Tables, server: str | None = None) -> Iteration | None:
 
     None before the first iteration ended.
     """
-    ends = iteration_ends(tables, server)
-    if not ends:
+    return next(iter(reversed(_usual(tables, server))), None)
+
+
+def steady_stretch(tables: Tables, server: str | None = None) -> Stretch | None:
+    """Return a stretch of like iterations in a row up to the typical one, at most `MOST_ALIKE`.
+
+    It tells how busy the stages of a pipeline are, whose batches overlap: what is cut off at its ends counts
+    for little. The last iterations are left out where there are others: as nothing follows them, the pipeline
+    drains. None before the first iteration ended.
+    """
+    usual = _usual(tables, server)
+    if not usual:
         return None
+    last = len(iteration_ends(tables, server)) - 1
+    filled = [one for one in usual if one.number <= last - _depth(tables)] or usual
+    chosen = [filled[-1]]
+    for one in reversed(filled[:-1]):
+        if one.number != chosen[-1].number - 1 or len(chosen) == MOST_ALIKE:
+            break
+        chosen.append(one)
+    return Stretch(chosen[-1].number, chosen[0].number, chosen[-1].start_s, chosen[0].end_s)
+
+
+def _depth(tables: Tables) -> int:
+    """Return how many devices computed forward: so many batches are in flight at most."""
+    import pyarrow.compute as pc
+
+    forward = tables.spans.filter(pc.equal(tables.spans.column("kind"), "forward"))
+    return len(forward.column("device").unique())
+
+
+def _usual(tables: Tables, server: str | None) -> list[Iteration]:
+    """Return the iterations that a typical one is the last of."""
+    ends = iteration_ends(tables, server)
     all_of_them = [
         Iteration(number, start, end)
         for number, (start, end) in enumerate(zip((0.0, *ends), ends, strict=False))
@@ -115,9 +166,10 @@ def typical(tables: Tables, server: str | None = None) -> Iteration | None:
     events = sorted(time_s for time_s, kind in marks if kind not in PLANNED)
     later = all_of_them[len(ends) // 2 :]
     quiet = [one for one in later if not _any(events, one.start_s, one.end_s)]
-    on = union((it.start_s, it.end_s) for it in troubles(tables))
+    over = [part for parts in interruptions(tables).values() for part in parts]
+    on = union([*((it.start_s, it.end_s) for it in troubles(tables)), *over])
     whole = [one for one in quiet if not touched(on, one.start_s, one.end_s)]
-    return (whole or quiet or all_of_them)[-1]
+    return whole or quiet or all_of_them[-1:]
 
 
 def _any(times_s: Sequence[float], start_s: float, end_s: float) -> bool:

@@ -17,8 +17,9 @@ from edgesim.cluster import Cluster, Device
 from edgesim.report.activity import activities, hidden_share
 from edgesim.report.explain import explain
 from edgesim.report.facts import DeviceFacts, LinkFacts, RunFacts
-from edgesim.report.iterations import iteration_ends, iteration_times, typical
+from edgesim.report.iterations import iteration_ends, iteration_times, steady_stretch, typical
 from edgesim.report.learning import learning
+from edgesim.report.pipeline import is_pipeline, piped
 from edgesim.report.rates import Rate
 from edgesim.report.replans import replans
 from edgesim.report.tables import Tables
@@ -47,6 +48,7 @@ def summary(
     times = iteration_times(iteration_ends(tables, facts.server))
     rates = link_rates(cluster, facts)
     servers = facts.servers or tuple(name for name in (facts.server,) if name is not None)
+    servers = () if is_pipeline(tables, facts.more) else servers
     found: dict[str, Any] = {
         "scenario": facts.scenario,
         "scenario_sha256": hashlib.sha256(facts.scenario_text.encode()).hexdigest(),
@@ -135,12 +137,13 @@ def _total(sizes: Any) -> float:
 def overlap(tables: Tables, servers: Sequence[str]) -> float | None:
     """Return the share of the workers' transfer time that their own compute hid, in a typical iteration.
 
-    The first of the servers ends the iterations; none: any worker does.
+    The first of the servers ends the iterations; none: any worker does. In a pipeline, of which the batches
+    overlap, it is a stretch of several, see `iterations.steady_stretch`.
     """
-    one = typical(tables, next(iter(servers), None))
-    if one is None:
+    stretch = steady_stretch(tables) if piped(tables) else typical(tables, next(iter(servers), None))
+    if stretch is None:
         return None
-    everyone = activities(tables, one.start_s, one.end_s)
+    everyone = activities(tables, stretch.start_s, stretch.end_s)
     return hidden_share(did for name, did in everyone.items() if name not in servers)
 
 

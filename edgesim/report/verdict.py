@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from edgesim.report.causes import CAUSES, lost_workers
-from edgesim.report.faults import FIRST, costs, incomplete, one_by_one
+from edgesim.report.causes import lost_workers
+from edgesim.report.faults import FIRST, REASONS, costs, incomplete, one_by_one
 from edgesim.report.learning_verdict import first_to_learn
 from edgesim.report.numbers import counted, duration, figures, share
 from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
@@ -269,7 +269,7 @@ def _costs(entries: Sequence[Entry]) -> list[str]:
             lost, least = sum(found.values()), DISTURBED * entry.steady_s
             if lost >= least:
                 told = sorted((-cost, kind) for kind, cost in found.items() if cost >= SMALL * lost)
-                of = ", ".join(f"{CAUSES[kind]} {duration(-cost)}" for cost, kind in told)
+                of = ", ".join(f"{REASONS[kind]} {duration(-cost)}" for cost, kind in told)
                 faults.append((-lost, f"{entry.name} {duration(lost)} ({of})"))
             if first >= least:
                 firsts.append((-first, f"{entry.name} {duration(first)}"))

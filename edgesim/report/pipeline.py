@@ -1,0 +1,126 @@
+"""What a pipeline leaves behind: its stages, its plans, and the phases of its recoveries.
+
+A pipeline is told by the keys of its summary or, of a run that was killed, by its messages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from edgesim.report.activity import Intervals, union
+from edgesim.report.tables import Tables
+
+BOUNDARY = ("activation", "gradient")
+"""What messages between two stages carry."""
+RECOVERY, REPARTITION, PARTITION = "recovery", "repartition", "partition"
+"""Kinds of the marks that begin a phase, and of the one that puts a plan into force."""
+OVER = {"recovered", "done"}
+"""Labels of marks that end the last phase."""
+TERMS = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill")
+"""The terms of a recovery, in their order."""
+MOVES = ("prepare", "fetch", "commit", "refill")
+"""The terms of a re-partition, in their order."""
+UNRECOVERABLE = "unrecoverable"
+"""How the outcome of a failure begins that ends the training."""
+
+
+class Phase(NamedTuple):
+    """A phase of a recovery or of a re-partition."""
+
+    kind: str
+    """`recovery` or `repartition`."""
+    name: str
+    """A term of `TERMS` or `MOVES`."""
+    start_s: float
+    """Since when, in s."""
+    end_s: float
+    """Until when, in s; infinite where the run ended in it."""
+
+
+def piped(tables: Tables) -> bool:
+    """Return whether messages of a run are those between the stages of a pipeline."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.is_in(tables.transfers.column("kind"), pa.array(BOUNDARY))).as_py())
+
+
+def is_pipeline(tables: Tables, summary: Mapping[str, Any]) -> bool:
+    """Return whether a run trained in a pipeline, one of a single stage included."""
+    return "pipeline" in summary or piped(tables)
+
+
+def phases(tables: Tables) -> list[Phase]:
+    """Return the phases of all recoveries and re-partitions, in order of their start.
+
+    A phase lasts until the next mark of its kind; one that another failure interrupts likewise.
+    """
+    marks = tables.rows("marks", "time_s", "kind", "label")
+    rows = sorted((row for row in marks if row[1] in (RECOVERY, REPARTITION)), key=lambda row: row[0])
+    found: list[Phase] = []
+    for kind in (RECOVERY, REPARTITION):
+        mine = [(time_s, label) for time_s, what, label in rows if what == kind]
+        ends = [*(time_s for time_s, _ in mine[1:]), math.inf]
+        found += [
+            Phase(kind, label, time_s, end_s)
+            for (time_s, label), end_s in zip(mine, ends, strict=False)
+            if label not in OVER
+        ]
+    return sorted(found, key=lambda phase: (phase.start_s, phase.end_s))
+
+
+def interruptions(tables: Tables) -> dict[str, Intervals]:
+    """Return when the training recovered and when layers moved, as disjoint stretches in s, by kind."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for phase in phases(tables):
+        found.setdefault(phase.kind, []).append((phase.start_s, phase.end_s))
+    return {kind: union(parts) for kind, parts in found.items()}
+
+
+def stage_devices(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the devices of a pipeline in the order of its first plan, then those that only later ones use."""
+    plans = [*(summary.get("partitions") or ()), summary.get("pipeline") or {}]
+    return tuple(dict.fromkeys(name for plan in plans for name in plan.get("order") or ()))
+
+
+def in_order(summary: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return all devices of a summary, those of a pipeline first, stage by stage."""
+    return tuple(dict.fromkeys([*stage_devices(summary), *(summary.get("devices") or {})]))
+
+
+def plan_at(summary: Mapping[str, Any], time_s: float) -> Mapping[str, Any]:
+    """Return the plan in force at a time in s, a row of `partitions`; empty where there is none."""
+    earlier = [plan for plan in summary.get("partitions") or () if plan["time_s"] <= time_s]
+    return earlier[-1] if earlier else {}
+
+
+def layers_of(plan: Mapping[str, Any], layers: int) -> list[tuple[str, int, int]]:
+    """Return device, first and last layer (1-based) of each stage of a plan for a model of so many layers.
+
+    >>> layers_of({"points": [6, 13], "order": ["hub", "a", "b"]}, 20)
+    [('hub', 1, 7), ('a', 8, 14), ('b', 15, 20)]
+    """
+    lasts = [*(int(point) + 1 for point in plan.get("points") or ()), layers]
+    firsts = [1, *(last + 1 for last in lasts[:-1])]
+    return list(zip(plan.get("order") or (), firsts, lasts, strict=False))
+
+
+def layer_count(summary: Mapping[str, Any]) -> int:
+    """Return the number of layers of the model, as the last stage tells it; 0 where it is not known."""
+    rows: Sequence[Mapping[str, Any]] = (summary.get("pipeline") or {}).get("stages") or ()
+    return max((int(row["last"]) for row in rows), default=0)
+
+
+def unrecoverable(summary: Mapping[str, Any]) -> str:
+    """Return why a failure ended the training; empty where none did.
+
+    >>> unrecoverable({"recoveries": [{"outcome": "unrecoverable: the central node failed"}]})
+    'the central node failed'
+    """
+    for row in summary.get("recoveries") or ():
+        outcome = str(row.get("outcome") or "")
+        if outcome.startswith(UNRECOVERABLE):
+            return outcome.removeprefix(UNRECOVERABLE).removeprefix(":").strip() or UNRECOVERABLE
+    return ""
