@@ -2,13 +2,15 @@
 
 FLOP come from torch's own counter. Bytes are those of tensor storages, each counted once: what one layer
 produces and a later one reads crosses every cut between them, so in branchy models the figure has all
-tensors that cross, not only the last.
+tensors that cross, not only the last. The model's input is nothing that a layer produces, but where a late
+layer reads it, a pipeline has to hand it on: that is the difference between `output_bytes` and `cut_bytes`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -35,7 +37,9 @@ class Counts:
     backward_flop: float
     """FLOP backward."""
     output_bytes: int
-    """Bytes of the tensors that cross the cut after the layer, in B."""
+    """Bytes of the tensors made up to the layer and read after it, in B."""
+    cut_bytes: int
+    """The same with the model's input where it is read after the layer, in B."""
     activation_bytes: int
     """Bytes that autograd saved in the layer and nowhere before, parameters and input excluded, in B."""
     traffic_bytes: int
@@ -50,13 +54,14 @@ def count(
 ) -> tuple[Counts, ...]:
     """Return the counts of each layer, from one forward and backward pass; works on the meta device too.
 
-    `forward` returns the loss; `inputs` are the tensors it reads besides parameters and buffers.
+    `forward` returns the loss; `inputs` are the tensors it reads besides parameters and buffers, the model's
+    input first: the others (labels) belong to the loss, which is no layer, and cross no cut.
     """
     ledger = _Ledger(layers=len(layout.layers))
     for tensor in [*model.parameters(), *model.buffers()]:
         ledger.exclude(tensor)
-    for tensor in inputs:
-        ledger.add_input(tensor)
+    for index, tensor in enumerate(inputs):
+        ledger.add_input(tensor, handed_on=index == 0)
     flops = FlopCounterMode(display=False, custom_mapping=_formulas())
     tracer = Tracer(layout, on_layer=ledger.enter)
 
@@ -67,12 +72,13 @@ def count(
     with flops:
         trace = tracer.step(watched, flops.get_total_flops)
     model.zero_grad(set_to_none=True)
-    output_L = ledger.crossing_bytes()
+    output_L, late_L = ledger.crossing_bytes()
     return tuple(
         Counts(
             forward_flop=float(trace.forward_L[index]),
             backward_flop=float(trace.backward_L[index]),
             output_bytes=output_L[index],
+            cut_bytes=output_L[index] + late_L[index],
             activation_bytes=ledger.saved_L[index],
             traffic_bytes=ledger.traffic_L[index] + sum(nbytes(parameter) for parameter in layer.parameters),
         )
@@ -126,6 +132,8 @@ class _Entry:
     readers: set[int] = field(default_factory=set)
     counted: bool = True
     """False: a parameter, a buffer or the loss, which no layer hands on."""
+    handed_on: bool = False
+    """The model's input: no layer makes it, but a pipeline carries it to the last that reads it."""
 
 
 class _Ledger:
@@ -135,6 +143,7 @@ class _Ledger:
         self._now = 0
         self._entries: dict[int, _Entry] = {}
         self._crossings: list[tuple[int, int, int]] = []
+        self._late: list[tuple[int, int, int]] = []
         self._kept: set[int] = set()
         self.saved_L = [0] * layers
         self.traffic_L = [0] * layers
@@ -146,8 +155,8 @@ class _Ledger:
         self._add(tensor, -1).counted = False
         self._kept.add(address(tensor))
 
-    def add_input(self, tensor: torch.Tensor) -> None:
-        self._add(tensor, -1)
+    def add_input(self, tensor: torch.Tensor, handed_on: bool) -> None:
+        self._add(tensor, -1).handed_on = handed_on
         self._kept.add(address(tensor))
 
     def save(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -172,7 +181,7 @@ class _Ledger:
             self._add(tensor, self._now)
         elif in_place and entry.counted and entry.made != self._now:
             self._close(entry)
-            entry.made, entry.read, entry.readers = self._now, self._now, set()
+            entry.made, entry.read, entry.readers, entry.handed_on = self._now, self._now, set(), False
 
     def _add(self, tensor: torch.Tensor, made: int) -> _Entry:
         storage = tensor.untyped_storage()
@@ -186,20 +195,23 @@ class _Ledger:
         if entry.counted and entry.made >= 0 and entry.read > entry.made:
             self._crossings.append((entry.made, entry.read, entry.nbytes))
             self.traffic_L[entry.made] += entry.nbytes
+        elif entry.handed_on and entry.read > 0:
+            self._late.append((0, entry.read, entry.nbytes))
 
-    def crossing_bytes(self) -> list[int]:
-        """Return, per layer, the bytes made in or before it and read after it. Call once."""
+    def crossing_bytes(self) -> tuple[list[int], list[int]]:
+        """Return, per layer, the bytes read after it that were made in or before it, and those of the model's
+        input. Call once."""
         for entry in self._entries.values():
             self._close(entry)
-        change = [0] * (len(self.saved_L) + 1)
-        for made, read, size in self._crossings:
+        return self._running(self._crossings), self._running(self._late)
+
+    def _running(self, crossings: Sequence[tuple[int, int, int]]) -> list[int]:
+        """Return, per layer, the bytes of the (made, read, size) with made <= layer < read."""
+        change = [0] * len(self.saved_L)
+        for made, read, size in crossings:
             change[made] += size
             change[read] -= size
-        crossing, total = [], 0
-        for delta in change[:-1]:
-            total += delta
-            crossing.append(total)
-        return crossing
+        return list(accumulate(change))
 
 
 class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]

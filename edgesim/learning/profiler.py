@@ -223,6 +223,7 @@ def _layer(task: Task, layout: Layout, counts: Sequence[Counts], times: Times, i
         traffic_bytes=float(counted.traffic_bytes + (task.output_bytes if last else 0)),
         forward_spread=spread(forward),
         backward_spread=spread(backward),
+        cut_bytes=task.output_bytes if last else counted.cut_bytes,
     )
 
 

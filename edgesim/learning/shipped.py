@@ -1,13 +1,20 @@
-"""The profiles that come with edgesim, and how to take them again: `regenerate("scenarios/profiles")`."""
+"""The profiles that come with edgesim, and how to take them again: `regenerate("scenarios/profiles")`.
+
+What only counting tells is put right without a new measurement: `recount("scenarios/profiles")`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from edgesim import workload_file
 from edgesim.errors import ProfileError
+from edgesim.learning.counting import count
+from edgesim.learning.layers import find_layers
 from edgesim.learning.profiler import Effort, profile_model
+from edgesim.learning.task import make_task
 from edgesim.workload import Workload
 
 BATCHES: dict[str, int] = {
@@ -43,3 +50,31 @@ def regenerate(
         workload = profile_model(model, batch_size=BATCHES[model], effort=effort)
         workload_file.save(workload, Path(folder) / f"{model}.json")
         told(model, workload)
+
+
+def recount(folder: str | Path, models: Iterable[str] = tuple(BATCHES)) -> None:
+    """Count again what crosses the cuts of saved profiles (`cut_bytes`); leave every other figure as it is.
+
+    Works on shapes alone (the meta device), in seconds. Raises ProfileError for a profile that cannot be
+    read, or whose layers are not those of the model as it is built today.
+    """
+    for model in models:
+        path = Path(folder) / f"{model}.json"
+        workload = workload_file.load(path)
+        cut_L = cut_bytes(workload)
+        layers = (replace(layer, cut_bytes=cut) for layer, cut in zip(workload.layers, cut_L, strict=True))
+        workload_file.save(replace(workload, layers=tuple(layers)), path)
+
+
+def cut_bytes(workload: Workload) -> list[int]:
+    """Return, per layer, the bytes that cross a cut behind it, counted on the model that the workload names.
+
+    The model's output for the last layer. Raises ProfileError if the model has other layers.
+    """
+    task = make_task(workload.model, workload.input_shape, workload.batch_size, workload.dtype, device="meta")
+    layout = find_layers(task.model, task.forward)
+    found = [layer.name for layer in layout.layers]
+    if found != [layer.name for layer in workload.layers]:
+        raise ProfileError(f"model {workload.model!r}: has other layers than its profile; measure it again")
+    counts = count(task.model, layout, task.forward, task.inputs)
+    return [*(counted.cut_bytes for counted in counts[:-1]), task.output_bytes]

@@ -174,6 +174,74 @@ def test_all_tensors_that_cross_a_cut_are_counted() -> None:
     assert [item.output_bytes for item in counts] == [48, 48 + 60, 60 + 72, 0]
 
 
+def test_a_chain_is_cut_where_one_tensor_crosses() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 2))
+    _, _, counts = counted(model, (3,), batch=2)
+    assert [item.cut_bytes for item in counts] == [2 * 4 * 4, 2 * 5 * 4, 0]
+    assert [item.cut_bytes for item in counts] == [item.output_bytes for item in counts]
+
+
+def test_a_cut_inside_a_residual_block_has_the_skip_too() -> None:
+    class Inside(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.up, self.down, self.out = (
+                nn.Linear(4, 6), nn.Linear(6, 9), nn.Linear(9, 6), nn.Linear(6, 2)
+            )  # fmt: skip
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            kept = self.stem(x)
+            return self.out(torch.relu_(kept + self.down(torch.relu(self.up(kept)))))
+
+    _, _, counts = counted(Inside(), (4,), batch=3)
+    assert [item.cut_bytes for item in counts] == [3 * 6 * 4, 3 * (6 + 9) * 4, 3 * 6 * 4, 0]
+
+
+def test_a_cut_inside_a_dense_block_has_all_that_came_before() -> None:
+    class Dense(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(5 + 3 * index, 3) for index in range(4))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = [x]
+            for layer in self.layers:
+                made.append(layer(torch.cat(made, dim=1)))
+            return made[-1]
+
+    _, _, counts = counted(Dense(), (5,), batch=2)
+    # joined for the next layer before the cut, and its parts for the joint after the next: input, made, made
+    assert [item.cut_bytes for item in counts] == [8 * (8 + 5 + 3), 8 * (11 + 5 + 3 + 3), 8 * 14, 0]
+    assert [item.output_bytes for item in counts] == [8 * (8 + 3), 8 * (11 + 3 + 3), 8 * 14, 0]
+
+
+class LateInput(nn.Module):
+    """Reads the model's input, or a copy of it, once more in its third layer."""
+
+    def __init__(self, copied: bool = False) -> None:
+        super().__init__()
+        self.copied = copied
+        self.first, self.second, self.third, self.fourth = (nn.Linear(4, 4) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.clone() if self.copied else x
+        early = self.second(self.first(x))
+        return self.fourth(early + self.third(x.view(-1, 4)))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_cut_has_the_input_of_the_model_where_it_is_read_late(device: str) -> None:
+    def figures(model: nn.Module) -> list[tuple[int, int]]:
+        task = make_task(model.to(device), (4,), 3, device=device)
+        layout = find_layers(task.model, task.forward)
+        assert [layer.name for layer in layout.layers] == ["first", "second", "third", "fourth"]
+        counts = count(task.model, layout, task.forward, task.inputs)
+        return [(item.output_bytes, item.cut_bytes) for item in counts]
+
+    assert figures(LateInput()) == [(48, 96), (48, 96), (48, 48), (0, 0)]
+    assert figures(LateInput(copied=True)) == [(96, 96), (96, 96), (48, 48), (0, 0)]
+
+
 class Branches(nn.Module):
     def __init__(self) -> None:
         super().__init__()

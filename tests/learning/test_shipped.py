@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,39 @@ def test_a_shipped_profile_is_of_the_model_as_it_is(model: str) -> None:
         assert layer.backward_flop == counted.backward_flop
         assert layer.activation_bytes == counted.activation_bytes
         assert layer.output_bytes == counted.output_bytes or found is layout.layers[-1]
+        assert layer.cut_bytes == (task.output_bytes if found is layout.layers[-1] else counted.cut_bytes)
+
+
+def crossing_of(model: str) -> dict[str, int]:
+    return {layer.name: layer.crossing for layer in workload_file.load(PROFILES / f"{model}.json").layers}
+
+
+def test_what_crosses_the_cuts_of_shipped_profiles() -> None:
+    chain = workload_file.load(PROFILES / "vgg-19.json").layers
+    assert [layer.cut_bytes for layer in chain] == [layer.output_bytes for layer in chain]
+    at = crossing_of("resnet-152")
+    unit, map_bytes = "features.stage1.unit2.body", 32 * 56 * 56 * 4
+    assert [at[f"{unit}.conv{index}.conv"] for index in (1, 2, 3)] == [
+        (256 + 64) * map_bytes, (256 + 64) * map_bytes, 256 * map_bytes
+    ]  # fmt: skip
+    at = crossing_of("googlenet")
+    branches = (64, 96, 128, 16, 32, 32)  # of inception 3a: Szegedy et al. 2015, table 1
+    entered = 192 * 28 * 28 * 32 * 4
+    assert at["conv3.0"] == entered
+    assert at["inception3a.branch1.0"] == entered + branches[0] * 28 * 28 * 32 * 4
+    assert at["inception3a.branch2.0.0"] == entered + sum(branches[:2]) * 28 * 28 * 32 * 4
+    assert at["inception3a.branch4.1.0"] == 256 * 28 * 28 * 32 * 4
+
+
+def test_counting_again_changes_nothing_but_what_crosses_cuts(tmp_path: Path) -> None:
+    shipped_text = (PROFILES / "mobilenetv2-32.json").read_text(encoding="utf-8")
+    saved = workload_file.loads(shipped_text)
+    ill = tuple(replace(layer, cut_bytes=None) for layer in saved.layers)
+    workload_file.save(replace(saved, layers=ill), tmp_path / "mobilenetv2-32.json")
+    shipped.recount(tmp_path, ["mobilenetv2-32"])
+    assert (tmp_path / "mobilenetv2-32.json").read_text(encoding="utf-8") == shipped_text
+    with pytest.raises(ProfileError, match="has other layers than its profile"):
+        shipped.cut_bytes(replace(saved, layers=saved.layers[1:]))
 
 
 def test_shipped_profiles_can_be_taken_again(tmp_path: Path) -> None:
