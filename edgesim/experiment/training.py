@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from edgesim.cluster import Cluster
 from edgesim.engine import Simulation
 from edgesim.errors import Problem, ScenarioError
+from edgesim.planning.pipeline_schedules import Settings
 from edgesim.report.numbers import amount
 from edgesim.scenario import Scenario
 from edgesim.scenario.names import hosts_of, names_of, workers_of
+from edgesim.scenario.pipeline_section import Pipeline
+from edgesim.scenario.pipeline_settings import resolved
 from edgesim.scenario.training_section import AllReduce, ParameterServer
-from edgesim.training import METHODS, all_reduce, parameter_server
+from edgesim.training import METHODS, all_reduce, parameter_server, pipeline_config
 from edgesim.training.config import Compression, Config, Planner
 from edgesim.training.parameter_server import TrainingRun
 from edgesim.workload import LayerTimer, Learner, Workload
 
 
-def configure(scenario: Scenario) -> Config | all_reduce.Config:
+def configure(scenario: Scenario) -> Config | all_reduce.Config | pipeline_config.Config:
     """Return the settings of a scenario's training."""
     asked = scenario.training
+    if isinstance(asked, Pipeline):
+        return _pipeline(scenario, asked)
     if isinstance(asked, AllReduce):
         return all_reduce.Config(
             workers=workers_of(scenario),
@@ -37,6 +44,15 @@ def configure(scenario: Scenario) -> Config | all_reduce.Config:
         planner=_planner(asked),
         on_crash=asked.on_crash,
     )
+
+
+def _pipeline(scenario: Scenario, asked: Pipeline) -> pipeline_config.Config:
+    """Return the settings of a pipeline; what it keeps for its optimizer follows from what is learnt."""
+    found = {field.name: getattr(resolved(asked), field.name) for field in fields(Settings)}
+    if asked.optimizer_state is None:
+        learn = scenario.learn
+        found["optimizer_state"] = 0.0 if learn is not None and learn.momentum == 0.0 else 1.0
+    return pipeline_config.Config(devices=workers_of(scenario), iterations=scenario.stop.iterations, **found)
 
 
 def _compression(asked: ParameterServer) -> Compression | None:
@@ -63,9 +79,13 @@ def servers(scenario: Scenario) -> tuple[str, ...]:
     return hosts_of(scenario)
 
 
-def memory_bytes(scenario: Scenario, workload: Workload) -> dict[str, float]:
+def memory_bytes(scenario: Scenario, cluster: Cluster, workload: Workload) -> dict[str, float]:
     """Return the memory that each device of a scenario's training holds, in B."""
     config = configure(scenario)
+    if isinstance(config, pipeline_config.Config):
+        from edgesim.training import pipeline
+
+        return pipeline.memory_bytes(cluster, workload, config)
     if isinstance(config, all_reduce.Config):
         return all_reduce.memory_bytes(workload, config)
     return parameter_server.memory_bytes(workload, config)
@@ -78,7 +98,7 @@ def check_memory(scenario: Scenario, cluster: Cluster, workload: Workload) -> No
     """
     entries, found = list(scenario.devices), dict[int, Problem]()
     names = names_of(scenario).devices
-    for name, need in memory_bytes(scenario, workload).items():
+    for name, need in memory_bytes(scenario, cluster, workload).items():
         have = cluster.devices[name].memory_bytes
         if need <= have:
             continue

@@ -13,6 +13,7 @@ from edgesim.scenario.device_section import Device
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.names import members
+from edgesim.scenario.pipeline_section import Pipeline
 from edgesim.scenario.presets import PRESETS
 from edgesim.units import DATA, show
 from edgesim.workload import Workload, rebatched
@@ -185,7 +186,10 @@ def _memory(finding: Finding, model: str, training_bytes: int, parameter_bytes: 
 
     The server holds the parameters and the sum of the gradients, and under `drop` a gradient a worker.
     """
-    copies = 2 + (len(finding.workers) if finding.scenario.training.on_crash == "drop" else 0)
+    training = finding.scenario.training
+    if isinstance(training, Pipeline):
+        return  # a device holds some of the layers: which ones is known when they are planned
+    copies = 2 + (len(finding.workers) if training.on_crash == "drop" else 0)
     entries = {id(device): index for index, device in enumerate(finding.scenario.devices)}
     needs = [(name, training_bytes, says) for name in finding.workers]
     if len(finding.hosts) == 1:  # what each of several holds is known when the layers are

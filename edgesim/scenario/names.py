@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from edgesim.scenario.device_section import Device
 from edgesim.scenario.model import Scenario
+from edgesim.scenario.pipeline_section import Pipeline
+from edgesim.scenario.pipeline_settings import single
 
 
 def members(device: Device) -> tuple[str, ...]:
@@ -60,9 +62,19 @@ def hosts_of(scenario: Scenario, names: Names | None = None) -> tuple[str, ...]:
 
 
 def workers_of(scenario: Scenario, names: Names | None = None) -> tuple[str, ...]:
-    """Return the devices that train: those declared, or all but the servers."""
-    names = names or names_of(scenario)
-    if scenario.training.workers is not None:
-        return names.expand(scenario.training.workers)
+    """Return the devices that train: those declared, or all but the servers; of a pipeline the central node
+    first."""
+    names, training = names or names_of(scenario), scenario.training
+    if isinstance(training, Pipeline):
+        return names.expand([training.central, *_stages(training, names)])
+    if training.workers is not None:
+        return names.expand(training.workers)
     hosts = frozenset(hosts_of(scenario, names))
     return tuple(name for name in names.devices if name not in hosts)
+
+
+def _stages(training: Pipeline, names: Names) -> Iterable[str]:
+    """Return the names of the devices or groups that may hold the stages behind the first."""
+    if single(training):
+        return ()
+    return names.devices if training.workers is None else training.workers

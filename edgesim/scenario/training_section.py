@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from edgesim.scenario.fields import Factor, Name, Part, Section, Text, Throughput, whole
+from edgesim.scenario.pipeline_section import Pipeline
 
-Method = Literal["parameter-server", "all-reduce"]
+Method = Literal["parameter-server", "all-reduce", "pipeline"]
 
 
 class Compression(Section):
@@ -101,11 +102,14 @@ def _method(value: Any) -> str:
 
 
 Training = Annotated[
-    Annotated[ParameterServer, Tag("<parameter-server>")] | Annotated[AllReduce, Tag("<all-reduce>")],
+    Annotated[ParameterServer, Tag("<parameter-server>")]
+    | Annotated[AllReduce, Tag("<all-reduce>")]
+    | Annotated[Pipeline, Tag("<pipeline>")],
     Discriminator(_method),
 ]
-METHODS: dict[str, type[ParameterServer | AllReduce]] = {
+METHODS: dict[str, type[ParameterServer | AllReduce | Pipeline]] = {
     "parameter-server": ParameterServer,
     "all-reduce": AllReduce,
+    "pipeline": Pipeline,
 }
 """Training methods by name; the section is told apart by its `method`."""
