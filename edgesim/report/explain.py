@@ -12,6 +12,8 @@ from edgesim.report.faults import costs
 from edgesim.report.fullness import Fullness, fullest, meanwhile, whole
 from edgesim.report.iterations import Iteration, servers_of, typical
 from edgesim.report.numbers import amount, duration, share
+from edgesim.report.pipeline import is_pipeline
+from edgesim.report.pipeline_explain import pipeline_story
 from edgesim.report.rates import Rate
 from edgesim.report.tables import Tables
 from edgesim.timeline import ROUTE_JOIN
@@ -27,8 +29,12 @@ def explain(tables: Tables, summary: Mapping[str, Any], rates: Mapping[str, Rate
 
     Where faults made the mean iteration longer than that, another sentence before it says by how much; and
     others after it, who was lost for good and what varied. `summary` gives the servers and the bandwidths, or
-    `rates` their course over time: how full a link is says what it carried of what it could carry then.
+    `rates` their course over time: how full a link is says what it carried of what it could carry then. Of a
+    pipeline it is told what its bottleneck is, see `pipeline_explain`.
     """
+    if is_pipeline(tables, summary):
+        said = pipeline_story(tables, summary, Fullness(tables, summary, rates))
+        return " ".join([*said, *_lost(tables), *_varied(tables, summary)])
     servers = servers_of(tables, summary)
     server = next(iter(servers), None)
     one = typical(tables, server)
