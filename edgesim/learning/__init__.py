@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from edgesim.learning.cache import cache_folder, workload_for
     from edgesim.learning.datasets import load_data
     from edgesim.learning.live import LiveTimer
+    from edgesim.learning.pipeline_sgd import PipelineSgd
     from edgesim.learning.profiler import Effort, profile_model
     from edgesim.learning.recording import ReplayTimer
     from edgesim.learning.sgd import Recipe, SgdLearner
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Effort",
     "LiveTimer",
+    "PipelineSgd",
     "Recipe",
     "ReplayTimer",
     "SgdLearner",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "Effort": "edgesim.learning.profiler",
     "LiveTimer": "edgesim.learning.live",
+    "PipelineSgd": "edgesim.learning.pipeline_sgd",
     "Recipe": "edgesim.learning.sgd",
     "ReplayTimer": "edgesim.learning.recording",
     "SgdLearner": "edgesim.learning.sgd",

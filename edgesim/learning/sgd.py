@@ -9,20 +9,17 @@ batch, that is the same, and what is never applied costs nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import torch
 
 from edgesim.learning.datasets import DataSet
-from edgesim.learning.sharding import Batches, split, stream
-from edgesim.learning.student import Batch, Student, exact
+from edgesim.learning.exam import Exam, finite
+from edgesim.learning.sharding import Batches, order_of, split, stream
+from edgesim.learning.student import Student, exact
 from edgesim.workload import Lesson
-
-JUDGED = 250
-"""Samples of the test set that are judged at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +44,30 @@ class Recipe:
     """Seed of weights, shards, the order of samples, and dropout."""
 
 
+def step(
+    weights_P: torch.Tensor,
+    gradient_P: torch.Tensor,
+    velocity_P: torch.Tensor | None,
+    recipe: Recipe,
+    share: float = 1.0,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the next weights and velocity; the gradient is used up, weights and velocity stay as they are.
+
+    As in `torch.optim.SGD`: g = share (gradient + weight_decay w), v = momentum v + g, w -= learning_rate v;
+    without a velocity v = g. Without momentum there is none.
+    """
+    change, velocity_P = gradient_P, velocity_P if recipe.momentum else None
+    if recipe.weight_decay:
+        change = change.add_(weights_P, alpha=recipe.weight_decay)
+    if share != 1.0:
+        change = change.mul_(share)
+    if recipe.momentum:
+        if velocity_P is not None:
+            change = velocity_P.mul(recipe.momentum).add_(change)
+        velocity_P = change
+    return weights_P.add(change, alpha=-recipe.learning_rate), velocity_P
+
+
 class SgdLearner:
     """A `Learner` whose losses depend on the order of its calls alone, never on clock or load."""
 
@@ -63,7 +84,7 @@ class SgdLearner:
         self._student, self._shape, self._data, self._recipe = student, input_shape, data, recipe
         shards = split(data.train.labels_n, len(workers), recipe.shards, recipe.alpha, recipe.seed)
         self._batches = {
-            worker: Batches(shard, batch_size, partial(_order, recipe.seed, worker))
+            worker: Batches(shard, batch_size, partial(order_of, recipe.seed, worker))
             for worker, shard in zip(workers, shards, strict=True)
         }
         self.vector = student.start()
@@ -73,16 +94,16 @@ class SgdLearner:
         self._buffers = student.buffers()
         self._drawn = dict.fromkeys(workers, 0)
         self._gradients = 0
-        self._judged: tuple[torch.Tensor, tuple[float, float]] | None = None
+        self._exam = Exam(student, input_shape, data)
 
     def pull(self, worker: str) -> None:
         """Let a worker compute its next gradient from the parameters as they are now."""
         self._read[worker] = self.vector
 
     def apply(self, workers: Sequence[str], share: float = 1.0) -> Lesson:
-        """Update the parameters with `share` x the mean of these workers' gradients; see `Learner.apply`.
+        """Update the parameters with `share` x the mean of these workers' gradients, as `step` does.
 
-        As in `torch.optim.SGD`: g = share (mean + weight_decay w), v = momentum v + g, w -= learning_rate v.
+        See `Learner.apply`.
         """
         assert workers, "an update needs a gradient"
         losses, total = list[float](), None
@@ -92,10 +113,11 @@ class SgdLearner:
                 losses.append(loss)
                 total = gradient if total is None else total.add_(gradient)
             assert total is not None
-            self._step(total.div_(len(workers)) if len(workers) > 1 else total, share)
+            mean = total.div_(len(workers)) if len(workers) > 1 else total
+            self.vector, self._velocity = step(self.vector, mean, self._velocity, self._recipe, share)
         loss = math.fsum(losses) / len(losses)
         due = self._due(share)
-        return Lesson(loss if math.isfinite(loss) else math.inf, self.judge()[0] if due else None)
+        return Lesson(finite(loss), self.judge()[0] if due else None)
 
     def judge(self) -> tuple[float, float]:
         """Return accuracy, 0 to 1, and mean loss of the parameters as they are, on the test set.
@@ -103,10 +125,7 @@ class SgdLearner:
         Batch normalisation takes the running statistics of the gradients that have counted: each brings
         those of its batch, in the order in which they are applied.
         """
-        if self._judged is None or self._judged[0] is not self.vector:
-            self._judged = self.vector, self._student.judge(self.vector, self._buffers, self._test())
-        accuracy, loss = self._judged[1]
-        return accuracy, loss if math.isfinite(loss) else math.inf
+        return self._exam.judge(self.vector, self._buffers)
 
     def _gradient(self, worker: str) -> tuple[float, torch.Tensor]:
         """Return loss and gradient [P] of a worker's next batch, at the parameters it pulled last."""
@@ -117,19 +136,6 @@ class SgdLearner:
         loss, gradient, self._buffers = self._student.gradient(self._read[worker], self._buffers, batch, seed)
         return loss, gradient
 
-    def _step(self, mean_P: torch.Tensor, share: float) -> None:
-        """Make the next version of the parameters; `mean_P` is used up."""
-        recipe, change = self._recipe, mean_P
-        if recipe.weight_decay:
-            change = change.add_(self.vector, alpha=recipe.weight_decay)
-        if share != 1.0:
-            change = change.mul_(share)
-        if recipe.momentum:
-            if self._velocity is not None:
-                change = self._velocity.mul_(recipe.momentum).add_(change)
-            self._velocity = change
-        self.vector = self.vector.add(change, alpha=-recipe.learning_rate)
-
     def _due(self, share: float) -> bool:
         """Return whether the test set is to be looked at after an update of so large a share."""
         crew = len(self._batches)
@@ -138,12 +144,3 @@ class SgdLearner:
         if self._recipe.iterations is not None:
             marks.append(self._recipe.iterations * crew)
         return any(before // mark < self._gradients // mark for mark in marks)
-
-    def _test(self) -> Iterator[Batch]:
-        test = self._data.test
-        for first in range(0, len(test), JUDGED):
-            yield self._data.batch(test, np.arange(first, min(first + JUDGED, len(test))), self._shape)
-
-
-def _order(seed: int, worker: str, epoch: int) -> np.random.Generator:
-    return stream(seed, f"{worker} epoch {epoch}")

@@ -88,16 +88,32 @@ class Batches:
         self.shard = shard
         """The worker's samples."""
         self._size, self._random = size, random
-        self._epoch, self._left = 0, np.empty(0, np.int64)
+        self._drawn = 0
+        self._orders: dict[int, Indices] = {}
 
     def next(self) -> Indices:
         """Return the numbers of the samples of the next batch."""
-        parts, due = [], self._size
-        while due:
-            if not len(self._left):
-                self._left = self._random(self._epoch).permutation(self.shard)
-                self._epoch += 1
-            taken, self._left = self._left[:due], self._left[due:]
-            parts.append(taken)
-            due -= len(taken)
+        self._drawn += 1
+        return self.at(self._drawn - 1)
+
+    def at(self, number: int) -> Indices:
+        """Return the numbers of the samples of a batch, 0-based, whichever was drawn before."""
+        parts, first, last = [], number * self._size, (number + 1) * self._size
+        while first < last:
+            epoch, begin = divmod(first, len(self.shard))
+            parts.append(self._order(epoch)[begin : begin + last - first])
+            first += len(parts[-1])
         return np.concatenate(parts)
+
+    def _order(self, epoch: int) -> Indices:
+        """Return the shard in the order of an epoch; those of the last two asked for are remembered."""
+        if epoch not in self._orders:
+            while len(self._orders) > 1:
+                del self._orders[next(iter(self._orders))]
+            self._orders[epoch] = self._random(epoch).permutation(self.shard)
+        return self._orders[epoch]
+
+
+def order_of(seed: int, name: str, epoch: int) -> np.random.Generator:
+    """Return the random stream by which somebody of that name orders the samples of an epoch, 0-based."""
+    return stream(seed, f"{name} epoch {epoch}")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -15,12 +17,22 @@ from torch.nn import functional
 
 from edgesim.errors import ProfileError
 from edgesim.learning import models
+from edgesim.learning.layers import find_layers
 from edgesim.learning.task import output_of
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Samples as the model takes them, [B, ...], and their classes, [B]."""
 Buffers = tuple[torch.Tensor, ...]
 """What a model keeps beside its parameters, such as the running statistics of batch normalisation."""
+
+
+class LayerSlices(NamedTuple):
+    """Where the parameters of a layer are."""
+
+    name: str
+    """Dotted name of its module."""
+    slices: tuple[slice, ...]
+    """Places in the vector of all parameters, in ascending order."""
 
 
 class Student:
@@ -56,6 +68,37 @@ class Student:
     def buffers(self) -> Buffers:
         """Return a copy of the buffers as they are."""
         return tuple(one.detach().clone() for one in self._buffers)
+
+    def layers(self, input_shape: tuple[int, ...]) -> tuple[LayerSlices, ...]:
+        """Return the layers in forward order, as the profiler finds them, and where their parameters are.
+
+        Parameters that get no gradient are in none. Raises `ProfileError` if the model cannot be trained.
+        """
+        before, ends = self.buffers(), list(accumulate(one.numel() for one in self._parameters))
+        places = {one: slice(end - one.numel(), end) for one, end in zip(self._parameters, ends, strict=True)}
+
+        def forward() -> torch.Tensor:
+            output = output_of(self._module(torch.randn(2, *input_shape)))
+            return functional.cross_entropy(output, torch.zeros(2, dtype=torch.int64))
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self._module.train()
+            layout = find_layers(self._module, forward)
+        self._take(self.start(), before)
+        return tuple(
+            LayerSlices(layer.name, tuple(sorted((places[one] for one in layer.parameters), key=_first)))
+            for layer in layout.layers
+        )
+
+    def named(self, vector_P: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the parameters that a vector stands for, by name, each in its shape."""
+        found, done = dict[str, torch.Tensor](), 0
+        for name, one in self._module.named_parameters():
+            if one.requires_grad:
+                found[name] = vector_P[done : done + one.numel()].view(one.shape)
+                done += one.numel()
+        return found
 
     def gradient(
         self, vector_P: torch.Tensor, buffers: Buffers, batch: Batch, seed: int
@@ -100,6 +143,10 @@ class Student:
             self._held = vector_P
         for own, given in zip(self._buffers, buffers, strict=True):
             own.copy_(given)
+
+
+def _first(place: slice) -> int:
+    return int(place.start)
 
 
 @contextmanager
