@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgesim.plan import Partition
-from edgesim.planning import own, partition_paper
+from edgesim.planning import own, partition_exact, partition_paper
 from edgesim.planning.cost import PlanningError
 from edgesim.planning.partition_problem import Memory, Problem, Rates, memory_of, problem
 from edgesim.planning.pipeline_period import steady_period
@@ -39,6 +39,9 @@ METHODS: dict[str, Method] = {
         partition_paper.pipedream, "least bottleneck on equal machines behind the slowest link's rate"
     ),
     "single": Method(partition_paper.single, "everything on the first device"),
+    "exact": Method(
+        partition_exact.exact, "least exact period over order, memory, and devices that may be left out"
+    ),
 }
 """Every method by name."""
 
@@ -48,9 +51,9 @@ def pick(name: str) -> Method:
 
     >>> pick("single").doc
     'everything on the first device'
-    >>> pick("ftpipe")
+    >>> pick("exakt")
     Traceback (most recent call last):
-    edgesim.planning.cost.PlanningError: unknown partition 'ftpipe', did you mean 'ftpipehd'?; known: ...
+    edgesim.planning.cost.PlanningError: unknown partition 'exakt', did you mean 'exact'?; known: ...
     """
     if name not in METHODS:
         known = tuple(METHODS)

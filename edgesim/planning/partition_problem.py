@@ -148,10 +148,15 @@ def problem(
         raise PlanningError(f"latency is {latency_s}: give a finite time in s, 0 or more")
     if first is not None and not 0 <= first < len(devices):
         raise PlanningError(f"first is device {first}: there are 0 to {len(devices) - 1}")
+    rates = _rates(bandwidth, len(devices))
+    with np.errstate(over="ignore"):
+        longest = layers.sum() * devices.max() + 2.0 * (outputs / rates.min() + latency_s).sum()
+    if not longest < math.inf:
+        raise PlanningError("the times of layers and links add up to infinity: give s, B and B/s")
     return Problem(
         sums_L=np.concatenate(([0.0], np.cumsum(layers))),
         bytes_L=outputs,
-        rate_NN=_rates(bandwidth, len(devices)),
+        rate_NN=rates,
         capacity_N=devices,
         latency_s=float(latency_s),
         memory=memory,
