@@ -81,7 +81,7 @@ class _Search:
 
     @cached_property
     def fitting_KNLL(self) -> Array:
-        """The same, inf also where memory lacks, by how many stages there are from here on, [K - 1, d, l, e]."""
+        """The same, inf also where memory lacks, for K stages from here to the last, [K - 1, d, l, e]."""
         times = np.repeat(self.stage_NLL[None], self.given.devices, axis=0)
         memory, layers = self.given.memory, range(self.given.layers)
         if memory is not None:
