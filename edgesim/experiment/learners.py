@@ -5,25 +5,35 @@ torch and scikit-learn are loaded only where something is learnt.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgesim import catalogue
+from edgesim.errors import ProfileError
 from edgesim.experiment.workloads import Progress
 from edgesim.report.facts import LearningFacts
 from edgesim.scenario import Scenario
 from edgesim.scenario.names import workers_of
+from edgesim.scenario.pipeline_section import Pipeline
+from edgesim.scenario.pipeline_settings import resolved
 from edgesim.workload import Workload
 
 if TYPE_CHECKING:
-    from edgesim.learning.sgd import SgdLearner
+    from edgesim.learning import PipelineSgd, Recipe, SgdLearner, Student
+    from edgesim.learning.datasets import DataSet
+
+REPLAY_BYTES = 2**30
+"""Memory for what batches have read that may have to be learnt again after a failure, in B; ours."""
+MOST_KEPT = 1024
+"""Batches of which that is kept at most; ours."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lessons:
     """What learns in a run."""
 
-    learner: SgdLearner
+    learner: SgdLearner | PipelineSgd
     """Handed to the training system."""
     data: str
     """Name of the data set, or path of its folder."""
@@ -63,7 +73,7 @@ def lessons(scenario: Scenario, workload: Workload, progress: Progress) -> Lesso
     if asked is None:
         return None
     progress(f"loading {asked.data} and the model that learns it")
-    from edgesim.learning import Recipe, SgdLearner, Student, load_data
+    from edgesim.learning import Recipe, Student, load_data
 
     data = load_data(asked.data, scenario.document.base)
     model, shape = asked.model or workload.model, workload.input_shape
@@ -82,13 +92,64 @@ def lessons(scenario: Scenario, workload: Workload, progress: Progress) -> Lesso
         seed=scenario.seed,
     )
     return Lessons(
-        learner=SgdLearner(student, shape, data, workers_of(scenario), workload.batch_size, recipe),
+        learner=_learner(scenario, workload, student, shape, data, recipe),
         data=asked.data,
         model=model,
         parameters=student.parameters,
         target_accuracy=asked.target_accuracy,
         assumed=tuple(_differences(scenario, workload, model, student.parameters, data.classes)),
     )
+
+
+def _learner(
+    scenario: Scenario,
+    workload: Workload,
+    student: Student,
+    shape: tuple[int, ...],
+    data: DataSet,
+    recipe: Recipe,
+) -> SgdLearner | PipelineSgd:
+    """Return what learns under the training method. Raises `DataError` or `ProfileError` if it cannot."""
+    from edgesim.learning import PipelineSgd, SgdLearner
+
+    names, asked = workers_of(scenario), scenario.training
+    if not isinstance(asked, Pipeline):
+        return SgdLearner(student, shape, data, names, workload.batch_size, recipe)
+    groups = [layer.members for layer in workload.layers]
+    lossless = resolved(asked).recovery == "lossless"
+    keep = _kept(len(names), student.parameters, lossless)
+    learner = PipelineSgd(student, shape, data, workload.batch_size, recipe, groups, keep)
+    if student.name == workload.model:
+        _check_layers(workload, learner.parameters)
+    return learner
+
+
+def _kept(devices: int, parameters: int, lossless: bool) -> int:
+    """Return the batches of which a pipeline's learner keeps what they have read.
+
+    Four times as many as it has stages, and 32 at least, are more than those in flight; where all that
+    came after a copy may be learnt again, as many as there is memory for.
+
+    >>> _kept(3, 62006, False), _kept(3, 62006, True), _kept(3, 2236682, True)
+    (32, 1024, 120)
+    """
+    few = max(4 * devices, 32)
+    return max(few, min(MOST_KEPT, REPLAY_BYTES // (4 * parameters))) if lossless else few
+
+
+def _check_layers(workload: Workload, parameters: Sequence[int]) -> None:
+    """Check that the layers that learn are those that are timed, but for one that has an output a class.
+
+    Raises `ProfileError` with the first that is another.
+    """
+    timed = [layer.parameters for layer in workload.layers]
+    others = [number for number, pair in enumerate(zip(timed, parameters, strict=True)) if len(set(pair)) > 1]
+    if len(others) > 1:
+        first = others[0]
+        raise ProfileError(
+            f"model {workload.model!r}: layer {first + 1} has {parameters[first]:,} parameters, but "
+            f"{timed[first]:,} are timed; a pipeline is cut between layers, so profile the model that learns"
+        )
 
 
 def _differences(

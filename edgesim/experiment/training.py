@@ -17,7 +17,7 @@ from edgesim.scenario.training_section import AllReduce, ParameterServer
 from edgesim.training import METHODS, all_reduce, parameter_server, pipeline_config
 from edgesim.training.config import Compression, Config, Planner
 from edgesim.training.parameter_server import TrainingRun
-from edgesim.workload import LayerTimer, Learner, Workload
+from edgesim.workload import LayerTimer, Learner, PipelineLearner, Workload
 
 
 def configure(scenario: Scenario) -> Config | all_reduce.Config | pipeline_config.Config:
@@ -117,7 +117,7 @@ def start(
     sim: Simulation,
     workload: Workload,
     timer: LayerTimer,
-    learner: Learner | None = None,
+    learner: Learner | PipelineLearner | None = None,
 ) -> TrainingRun:
     """Start a scenario's training in a simulation; `learner` learns what it computes."""
     return METHODS[scenario.training.method](sim, workload, timer, configure(scenario), learner)
