@@ -163,6 +163,20 @@ def test_the_page_on_learning_works(clone: Path, capsys: pytest.CaptureFixture[s
     assert set(result.summary["learning"]) - said - {"staleness"} == set()
 
 
+def test_the_page_on_copies_of_weights_says_what_it_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    from ruamel.yaml import YAML
+
+    from edgesim.scenario.pipeline_section import Pipeline
+
+    page = ROOT / "docs" / "replication.md"
+    names: dict[str, object] = {}
+    for example in blocks(page, "python"):
+        exec(compile(example, page.name, "exec"), names)
+    assert capsys.readouterr().out == "".join(blocks(page, "text"))
+    (stated,) = blocks(page, "yaml")
+    assert Pipeline.model_validate(YAML(typ="safe").load(stated)["training"]).replication
+
+
 def test_the_reference_is_that_of_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
