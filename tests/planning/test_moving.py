@@ -75,6 +75,10 @@ def test_a_change_that_comes_and_goes_does_not_add_up():
     assert not regret.due(0.0)
 
 
+def test_times_when_staying_was_right_are_no_credit_for_later():
+    assert Regret().stay(-100.0).stay(1.0).due(1.0)
+
+
 def test_a_free_move_is_made_at_once_and_an_impossible_one_never():
     assert Regret().stay(1e-9).due(0.0)
     assert not Regret().stay(1e9).due(math.inf)
