@@ -14,7 +14,7 @@ from edgesim.plan import Partition
 from edgesim.planning import own, partition_exact, partition_paper
 from edgesim.planning.cost import PlanningError
 from edgesim.planning.partition_problem import Memory, Problem, Rates, memory_of, problem
-from edgesim.planning.pipeline_period import steady_period
+from edgesim.planning.pipeline_period import sound_windows, steady_period
 
 __all__ = ["METHODS", "Method", "Partition", "pick", "plan", "predicted", "steady_period"]
 
@@ -107,6 +107,8 @@ def plan(
         layer_s, output_bytes, bandwidth, capacity, latency_s=latency_s, first=first, optional=optional
     )
     holds = None
+    if memory is None and (weights is not None or activations is not None):
+        raise PlanningError("weights or activations without memory: give the limits, N numbers in B or None")
     if memory is not None:
         checked = memory_of(memory, weights, activations, given.layers, given.devices)
         holds = replace(checked, versions=versions, held=held, extra=extra, replicas=replicas)
@@ -133,7 +135,11 @@ def predicted(
     (5.0, 6.5)
     """
     given = problem(layer_s, output_bytes, bandwidth, capacity, latency_s=latency_s)
-    return given.exact_s(partition, windows)
+    if partition.points and partition.points[-1] >= given.layers - 1:
+        raise PlanningError(f"points {partition.points} do not divide {given.layers} layers: plan for these")
+    if not set(partition.order) <= set(range(given.devices)):
+        raise PlanningError(f"order {partition.order} is not one of {given.devices} devices: plan for these")
+    return given.exact_s(partition, sound_windows(windows, len(partition.order)))
 
 
 def _fitting(made: Partition, holds: Memory | None) -> Partition:

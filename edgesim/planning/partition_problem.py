@@ -115,7 +115,7 @@ class Problem:
         return max([*self.stage_s(partition), *(sum(way) for way in self.ways_s(partition))])
 
     def exact_s(self, partition: Partition, windows: Sequence[int] | None = None) -> float:
-        """Return the exact period of strict 1F1B with these windows, K_s = S - s without, in s."""
+        """Return the exact period of strict 1F1B with sound windows, K_s = S - s without, in s."""
         ways, count = self.ways_s(partition), len(partition.order)
         round_s = [forward + backward + 2.0 * self.latency_s for forward, backward in ways]
         one_way = max((max(way) for way in ways), default=0.0)

@@ -71,7 +71,7 @@ def steady_period(
     ways = _ways(link_s, len(stages))
     c = [forward + backward + 2.0 * latency_s for forward, backward in ways]
     one_way = max((max(way) for way in ways), default=0.0)
-    return interval_period_s(stages, c, one_way, _windows(windows, len(stages)))
+    return interval_period_s(stages, c, one_way, sound_windows(windows, len(stages)))
 
 
 def interval_period_s(
@@ -237,7 +237,12 @@ def _ways(link_s: Iterable[float | tuple[float, float]], stages: int) -> list[tu
     return ways
 
 
-def _windows(given: Iterable[int] | None, stages: int) -> list[int]:
+def sound_windows(given: Iterable[int] | None, stages: int) -> list[int]:
+    """Return the windows of S stages, K_s = S - s without any, or say why they do not work.
+
+    >>> sound_windows(None, 3)
+    [3, 2, 1]
+    """
     windows = list(range(stages, 0, -1) if given is None else given)
     if len(windows) != stages:
         raise PlanningError(f"{len(windows)} windows for {stages} stages: give one a stage")
