@@ -263,6 +263,7 @@ def show_profile(workload: Workload, file: Path | None) -> None:
     longest = max(layer.forward_s + layer.backward_s for layer in workload.layers)
     rows = [
         [
+            str(number),
             layer.name,
             layer.kind,
             duration(layer.forward_s),
@@ -270,15 +271,15 @@ def show_profile(workload: Workload, file: Path | None) -> None:
             f"{max(layer.forward_spread, layer.backward_spread):.0%}",
             amount(layer.forward_flop / 2, "MAC"),
             amount(layer.parameter_bytes, "B"),
-            amount(layer.output_bytes, "B"),
+            amount(layer.crossing, "B"),
             "█" * max(round(20 * (layer.forward_s + layer.backward_s) / longest), 1),
         ]
-        for layer in workload.layers
+        for number, layer in enumerate(workload.layers, start=1)
     ]
-    columns = ["layer", "kind", "forward", "backward", "spread", "MACs", "parameters", "output", "time"]
+    columns = ["", "layer", "kind", "forward", "backward", "spread", "MACs", "parameters", "output", "time"]
     shape = "x".join(str(size) for size in workload.input_shape)
     title = f"{workload.model}, batches of {workload.batch_size} x {shape}, {workload.dtype}"
-    out.print(grid(title, columns, rows, left=["kind", "time"]))
+    out.print(grid(title, columns, rows, left=["layer", "kind", "time"]))
     out.print(
         f"A step takes {duration(workload.step_s)}; its {len(workload.layers)} layers add up to "
         f"{workload.coverage:.1%} of it. Parameters {amount(workload.parameter_bytes, 'B')}, peak memory "

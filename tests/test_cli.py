@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,6 +237,9 @@ def test_profile_shows_and_saves_what_it_measured(
     said = capsys.readouterr().out
     assert "1x28x28" in said
     assert "5 layers add up to" in said
+    assert re.findall(r"^ *(\d) +(\w+) +(?:Conv2d|Linear) ", said, re.MULTILINE) == [
+        ("1", "conv1"), ("2", "conv2"), ("3", "fc1"), ("4", "fc2"), ("5", "fc3")
+    ]  # fmt: skip
     assert out.with_suffix(".png").stat().st_size > 5_000
     document = json.loads(out.read_text())
     assert [layer["parameters"] for layer in document["layers"]] == [156, 2416, 30840, 10164, 850]

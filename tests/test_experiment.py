@@ -308,6 +308,33 @@ def test_real_layers_can_be_measured_and_run_live(
     assert again.summary["fingerprint"] == first.summary["fingerprint"]
 
 
+def test_blocks_are_run_live_and_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("edgesim.experiment.workloads.BUDGET_S", 0.2)
+    workload = {"model": "lenet", "batch_size": 2, "timing": "live", "blocks": [2, 5]}
+    first = edgesim.run(TINY, out=tmp_path / "out", workload=workload, stop={"iterations": 2})
+    kept = workload_file.load(tmp_path / "out" / "profile.json")
+    assert [layer.name for layer in kept.layers] == ["conv1; conv2", "fc1; fc2; fc3"]
+    again = edgesim.run(TINY, replay=tmp_path / "out", workload=workload, stop={"iterations": 2})
+    assert again.summary["fingerprint"] == first.summary["fingerprint"]
+    for other in (None, [3, 5]):
+        with pytest.raises(ProfileError, match=r"workload.blocks: .* with blocks that end in \[2, 5\]"):
+            edgesim.run(TINY, replay=tmp_path / "out", workload={**workload, "blocks": other})
+    with pytest.raises(ProfileError, match=r"workload.blocks: lenet has .* rise from at least 1 to 5"):
+        edgesim.run(TINY, workload={**workload, "blocks": [2, 4]})
+
+
+def test_blocks_of_a_profile_are_the_layers_of_the_run() -> None:
+    def pulled(**more: object) -> set[tuple[float, float]]:
+        profile = str(TINY.parent.parent.parent / "scenarios" / "profiles" / "lenet.json")
+        spans = edgesim.run(TINY, workload={"profile": profile, **more}, stop={"iterations": 2}).spans
+        kept = spans[spans.kind == "forward"]
+        return set(zip(kept["first"], kept["last"], strict=True))
+
+    assert {last for _, last in pulled()} == {1, 2, 3, 4, 5}
+    assert {last for _, last in pulled(blocks=[2, 5])} == {1, 2}
+
+
 def test_only_a_live_run_is_replayed(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="only a scenario with `timing: live`"):
         edgesim.run(TINY, replay=tmp_path)

@@ -6,15 +6,16 @@ torch is loaded only where something is measured or run; a scenario with a saved
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
 from edgesim import catalogue, workload_file
 from edgesim.errors import ProfileError
 from edgesim.scenario import Scenario
-from edgesim.workload import LayerTimer, ProfileTimer, Workload, rebatched
+from edgesim.workload import LayerTimer, ProfileTimer, Workload, merged, rebatched
 
 
 class Progress(Protocol):
@@ -43,15 +44,26 @@ class Workloads:
         self._known: dict[tuple[Any, ...], Workload] = {}
 
     def workload(self, scenario: Scenario) -> Workload:
-        """Return the layers that a scenario trains.
+        """Return the layers that a scenario trains, merged into its blocks.
 
-        Raises `ProfileError` if the model or profile cannot be used.
+        Raises `ProfileError` if the model or profile cannot be used, or has other layers than the blocks.
         """
         asked = scenario.workload
         if self._replay is not None:
             if asked.resolved_timing != "live":
                 raise ProfileError("workload.timing: only a scenario with `timing: live` can be replayed")
-            return _recorded(self._replay)
+            return _recorded(self._replay, asked.blocks)
+        layers = self._layers(scenario)
+        if asked.blocks is None:
+            return layers
+        try:
+            return merged(layers, asked.blocks)
+        except ValueError as error:
+            raise ProfileError(f"workload.blocks: {layers.model} has other layers ({error})") from error
+
+    def _layers(self, scenario: Scenario) -> Workload:
+        """Return every layer that a scenario trains."""
+        asked = scenario.workload
         if asked.profile is not None:
             file = scenario.resolve(asked.profile)
             saved = self._once(("file", str(file)), lambda: workload_file.load(file))
@@ -85,14 +97,21 @@ class Workloads:
         return self._known[key]
 
 
-def _recorded(folder: Path) -> Workload:
-    """Return the layers of a run to be replayed. Raises `ProfileError` if it is no live run."""
+def _recorded(folder: Path, blocks: Sequence[int] | None) -> Workload:
+    """Return the layers of a run to be replayed. Raises `ProfileError` if it is no live run, or one of other
+    blocks."""
     if not ((folder / PROFILE).is_file() and (folder / RECORDING).is_file()):
         there = "holds no run with `timing: live`" if folder.is_dir() else "is not there"
         raise ProfileError(
             f"{folder} {there} ({PROFILE} and {RECORDING}); give the directory of a run with `timing: live`"
         )
-    return workload_file.load(folder / PROFILE)
+    workload = workload_file.load(folder / PROFILE)
+    ends = list(accumulate(len(layer.members) for layer in workload.layers))
+    if ends != list(blocks or range(1, ends[-1] + 1)):
+        raise ProfileError(
+            f"workload.blocks: {folder} was recorded with blocks that end in {ends}; record again"
+        )
+    return workload
 
 
 def profile(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -29,6 +29,7 @@ class LiveTimer:
     each use, on the tensors of that step; what autograd and Python add to them in a whole pass is not in the
     time, and caches are colder or warmer than in a pass. A device with `compute` instead of a speed is
     answered by the roofline. Memory: the tensors that pass between layers and those saved for backward.
+    A layer that is several merged ones runs each of them, backward in reverse order.
 
     With `record`, every duration is written to that file, and `ReplayTimer` gives the same run again.
     Use it as a context manager, or `close` it.
@@ -53,8 +54,8 @@ class LiveTimer:
         torch.set_num_threads(threads)
         self._tapes = _tapes(workload, module)
         for _ in range(warm_up):
-            for tape in self._tapes.values():
-                tape.run()
+            for tapes in self._tapes.values():
+                _run(tapes)
         self._writer = None if record is None else _writer(record, workload, threads)
 
     def forward_s(self, device: Device, layer: int) -> float:
@@ -72,11 +73,11 @@ class LiveTimer:
         return self._run(device, "backward", layer) / device.speed
 
     def _run(self, device: Device, phase: str, layer: int) -> float:
-        tape = self._tapes[layer, phase]
+        tapes = self._tapes[layer, phase]
         collecting = gc.isenabled()
         gc.disable()
         start = self._clock()
-        tape.run()
+        _run(tapes)
         seconds = self._clock() - start
         if collecting:
             gc.enable()
@@ -102,7 +103,13 @@ class LiveTimer:
         self.close()
 
 
-def _tapes(workload: Workload, module: nn.Module | None) -> dict[tuple[int, str], Tape]:
+def _run(tapes: Sequence[Tape]) -> None:
+    for tape in tapes:
+        tape.run()
+
+
+def _tapes(workload: Workload, module: nn.Module | None) -> dict[tuple[int, str], tuple[Tape, ...]]:
+    """Return the tapes of each (layer of the workload, `forward` or `backward`), in the order to run them."""
     task = make_task(
         workload.model if module is None else module,
         workload.input_shape,
@@ -111,13 +118,19 @@ def _tapes(workload: Workload, module: nn.Module | None) -> dict[tuple[int, str]
     )
     layout = find_layers(task.model, task.forward)
     found = [layer.name for layer in layout.layers]
-    profiled = [layer.name for layer in workload.layers]
+    profiled = [name for layer in workload.layers for name in layer.members]
     if found != profiled:
         raise ProfileError(
             f"model {workload.model!r}: has {len(found)} layers ({found[0]}, ...), its profile has "
             f"{len(profiled)} ({profiled[0]}, ...); profile the model again"
         )
-    return record(task, layout)
+    single, grouped, first = record(task, layout), {}, 0
+    for index, layer in enumerate(workload.layers):
+        members = range(first, first + len(layer.members))
+        grouped[index, "forward"] = tuple(single[member, "forward"] for member in members)
+        grouped[index, "backward"] = tuple(single[member, "backward"] for member in reversed(members))
+        first = members.stop
+    return grouped
 
 
 def _writer(path: str | Path, workload: Workload, threads: int) -> RecordingWriter:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 from edgesim import catalogue
@@ -12,6 +13,7 @@ from edgesim.scenario.check_series import check_series
 from edgesim.scenario.device_section import Device
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.finding import Finding
+from edgesim.scenario.model import Scenario
 from edgesim.scenario.names import members
 from edgesim.scenario.pipeline_section import Pipeline
 from edgesim.scenario.presets import PRESETS
@@ -91,9 +93,31 @@ def check_workload(finding: Finding) -> None:
         _profile(finding)
     if workload.model is not None and workload.profile is None:
         _model(finding, workload.model)
+    _blocks(finding)
     if timing == "live" and not any(finding.names.devices[name].speed for name in _trained(finding)):
         why = "every device that trains is timed from its `compute`; give one a `speed`"
         finding.no_effect(why, "workload", "timing")
+
+
+def _blocks(finding: Finding) -> None:
+    """Note blocks that do not rise, and those that merge nothing."""
+    ends = finding.scenario.workload.blocks or ()
+    for index, (before, end) in enumerate(pairwise(ends), start=1):
+        if end <= before:
+            message = f"block {index + 1} ends in layer {end}, the one before it in {before}; let them rise"
+            finding.say(message, "workload", "blocks", index)
+            return
+    if ends and ends[-1] == len(ends):
+        why = "each block is one layer; remove it, or leave out layers that are not the last of a block"
+        finding.no_effect(why, "workload", "blocks")
+
+
+def _last_block(finding: Finding, layers: int) -> None:
+    """Note blocks that end elsewhere than the model."""
+    ends = finding.scenario.workload.blocks
+    if ends is not None and ends[-1] != layers:
+        message = f"the last block ends in layer {ends[-1]}, the profile has {layers}; end in {layers}"
+        finding.say(message, "workload", "blocks", len(ends) - 1)
 
 
 def _model(finding: Finding, model: str) -> None:
@@ -126,6 +150,16 @@ def _importable(name: str) -> bool:
 def _trained(finding: Finding) -> list[str]:
     names = (*finding.workers, *finding.hosts)
     return [name for name in names if name in finding.names.devices]
+
+
+def saved_profile(scenario: Scenario) -> Workload | None:
+    """Return the profile that a scenario names; None without one, or where it cannot be read."""
+    if scenario.workload.profile is None:
+        return None
+    try:
+        return _saved(scenario.resolve(scenario.workload.profile))
+    except (ProfileError, OSError, ValueError):  # the check of the workload says it
+        return None
 
 
 def _saved(path: Path) -> Workload:
@@ -178,6 +212,7 @@ def _profile(finding: Finding) -> None:
     if stated.batch_size is not None and stated.batch_size != saved.batch_size:
         _other_batch(finding, saved.batch_size)
         saved = rebatched(saved, stated.batch_size)
+    _last_block(finding, len(saved.layers))
     _memory(finding, saved.model, saved.memory_bytes(), saved.parameter_bytes, "training needs")
 
 

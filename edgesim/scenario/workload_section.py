@@ -28,6 +28,12 @@ class Workload(Section):
     profile scales its FLOPs, and asks for a `compute` of every worker."""
     dtype: Literal["float32", "float64", "bfloat16", "float16"] | None = None
     """Type of parameters and activations; without it that of the profile, or float32."""
+    blocks: tuple[Annotated[int, *_size], ...] | None = Field(
+        default=None, min_length=1, examples=[[1, 3, 6, 53]]
+    )
+    """Merges the layers into blocks that nothing is planned or cut inside of: the last layer of each block,
+    counted from 1 as `edgesim profile` prints them, rising to the last of the model. Without it every layer
+    is on its own."""
     timing: Literal["profile", "measured", "live"] | None = None
     """`profile`: the times of the saved profile, the same on every machine; `measured`: profile the model on
     this host before the run; `live`: run the real layer at each simulated use. Without it `profile` where one

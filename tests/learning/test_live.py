@@ -16,9 +16,9 @@ from edgesim.learning.layers import find_layers
 from edgesim.learning.live import LiveTimer
 from edgesim.learning.profiler import Effort, profile_model
 from edgesim.learning.recording import ReplayTimer
-from edgesim.learning.tape import record
+from edgesim.learning.tape import Tape, record
 from edgesim.learning.task import make_task
-from edgesim.workload import Workload
+from edgesim.workload import Workload, merged
 
 QUICK = Effort(warm_up=0, least=1, most=1)
 PI, JETSON = Device(name="pi", speed=1.0), Device(name="jetson", speed=4.0)
@@ -84,6 +84,30 @@ def test_live_times_are_the_clock_over_the_speed() -> None:
     with LiveTimer(workload_of(), clock=lambda: 2.0 * next(ticks)) as timer:
         assert timer.forward_s(PI, 0) == 2.0
         assert timer.backward_s(JETSON, 4) == 0.5
+
+
+def test_a_block_runs_its_layers_and_is_replayed_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, tapes, ran = workload_of(), {}, []
+    blocks = merged(whole, [2, 4, 5])
+    monkeypatch.setattr(
+        "edgesim.learning.live.record", lambda *given: tapes.update(record(*given)) or dict(tapes)
+    )
+    run = Tape.run
+
+    def noted(tape: Tape) -> list[torch.Tensor | None]:
+        ran.append(next(key for key, one in tapes.items() if one is tape))
+        return run(tape)
+
+    with LiveTimer(blocks, record=tmp_path / "live.jsonl") as timer:
+        monkeypatch.setattr(Tape, "run", noted)
+        lived = [timer.forward_s(PI, 0), timer.backward_s(PI, 1), timer.forward_s(PI, 2)]
+    assert ran == [(0, "forward"), (1, "forward"), (3, "backward"), (2, "backward"), (4, "forward")]
+    replay = ReplayTimer(tmp_path / "live.jsonl", blocks)
+    assert [replay.forward_s(PI, 0), replay.backward_s(PI, 1), replay.forward_s(PI, 2)] == lived
+    with pytest.raises(ProfileError, match="layers: recorded"):
+        ReplayTimer(tmp_path / "live.jsonl", whole)
 
 
 def test_a_device_of_known_compute_is_answered_by_the_roofline(tmp_path: Path) -> None:

@@ -128,6 +128,22 @@ def events(*lines: str) -> tuple[str, str]:
             "model: 'my models:build'",
             "3:19 workload.model: must be a name of the zoo or `package.module:callable`, got 'my models:build'",
         ),
+        (
+            "batch_size: 8",
+            "blocks: [1, 3, 3, 2]",
+            "3:41 workload.blocks[2]: block 3 ends in layer 3, the one before it in 3; let them rise",
+        ),
+        (
+            "batch_size: 8",
+            "blocks: [1, 2, 3]",
+            "3:26 workload.blocks: has no effect: each block is one layer; remove it, or leave out layers that are "
+            "not the last of a block",
+        ),
+        (
+            "batch_size: 8",
+            "blocks: [0, 3]",
+            "3:35 workload.blocks[0]: must be between 1 and 10000000, got 0",
+        ),
         # network
         (
             NET,
@@ -523,6 +539,11 @@ def test_a_profile_that_fits(profile: Path, changed: Changed) -> None:
             "batch_size: 8",
             "profile: lenet.json, input: [1, 28, 28]",
             "3:54 workload.input: the profile was made with [3, 32, 32]; remove it, or profile the model again",
+        ),
+        (
+            "batch_size: 8",
+            "profile: lenet.json, blocks: [2, 5]",
+            "3:59 workload.blocks[1]: the last block ends in layer 5, the profile has 1; end in 1",
         ),
     ],
 )
