@@ -149,7 +149,7 @@ def _timelines(
 def _thin_out(axes: Axes, title: Text) -> None:
     """Take away lengths of iterations that would be written over the title or over each other."""
     taken = title.get_window_extent().x1
-    for text in [text for text in axes.texts if text.get_text().startswith("iteration ")]:
+    for text in [text for text in axes.texts if text.get_text().startswith(("iteration ", "batch "))]:
         place = text.get_window_extent()
         if place.x0 < taken + 4.0:
             text.remove()

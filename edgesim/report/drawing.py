@@ -10,29 +10,31 @@ from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import PolyCollection
-from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from edgesim.report.causes import ITERATION, troubles
+from edgesim.report.bands import HIDDEN, draw_bands
+from edgesim.report.causes import troubles
 from edgesim.report.iterations import iteration_ends
+from edgesim.report.narrow import Bars, shared
 from edgesim.report.numbers import duration, time_unit
-from edgesim.report.palette import OTHER_SIGN, SIGNS, STRETCHES, colours, text_colour
+from edgesim.report.palette import AGAIN, OTHER_SIGN, SIGNS, STRETCHES, THIN, colours, text_colour
+from edgesim.report.pipeline import piped
+from edgesim.report.rulers import SMALLEST, ruler_of, width_px
 from edgesim.report.tables import Tables
 from edgesim.report.view import Group, Layout, Window
 
 LABEL_LIMIT = 3000
 """Most labels drawn; the widest bars get theirs."""
-SMALLEST = 5.0
-"""Smallest text in a bar, in points."""
 LANE_NAMES_UP_TO = 12
 """With more devices the lanes are not named one by one."""
 
 TOLD, FEW_MARKS = ("change", "slow", "restore"), 12
 """Marks that say how much; of no more than so many it is written beside them."""
+HATCH = "/////"
+"""Over bars of work that is done again."""
 MANY_MARKS = 40
 """Of more marks than so many the signs are small."""
 
@@ -52,7 +54,7 @@ def draw(
     `quiet` leaves out the names of lanes; with `origin_s` the time axis counts from there.
     """
     axes.set_xlim(window.start_s, window.end_s)
-    axes.set_ylim(layout.height + 0.2, -0.2)
+    axes.set_ylim(layout.height + 0.2, -0.2 - layout.head)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     _name_devices(axes, layout, quiet or len(layout.groups) > LANE_NAMES_UP_TO)
@@ -60,12 +62,19 @@ def draw(
     palette = colours(layout.kinds)
     lost = _draw_bars(axes, layout, window, palette)
     _draw_labels(axes, layout, window, palette)
-    handles: list[Any] = [Patch(facecolor=colour, label=kind) for kind, colour in palette.items()]
+    handles = [_kind_handle(kind, colour) for kind, colour in palette.items()]
     if lost:
         handles.append(Patch(facecolor="white", edgecolor="black", hatch="xxxx", label="lost"))
     handles += _draw_faults(axes, tables, layout, window)
+    handles += draw_bands(axes, tables, layout, window)
     time_axis(axes, window, origin_s)
     return handles
+
+
+def _kind_handle(kind: str, colour: str) -> Any:
+    if kind.startswith(AGAIN):
+        return Patch(facecolor=colour, edgecolor="white", lw=0.0, hatch=HATCH, label=kind)
+    return Patch(facecolor=colour, label=kind)
 
 
 def time_axis(axes: Axes, window: Window, origin_s: float | None = None) -> None:
@@ -116,18 +125,20 @@ def _name_devices(axes: Axes, layout: Layout, quiet: bool) -> None:
 
 def _iteration_lines(axes: Axes, tables: Tables, window: Window, server: str | None) -> None:
     ends = iteration_ends(tables, server)
+    what = "batch" if piped(tables) else "iteration"
+    least = 0 if what == "batch" else 1  # bars of a pipeline have the 0-based number of their batch
     inside = [(index, end) for index, end in enumerate(ends) if window.start_s <= end <= window.end_s]
     if len(inside) > 60:
         return
-    ruler, taken = _ruler(axes), 0.0
+    ruler, taken = ruler_of(axes), 0.0
     for index, end in inside:
         axes.axvline(end, color="#999999", lw=0.8, ls=(0, (3, 3)), zorder=1)
         before = ends[index - 1] if index else 0.0
         share = (end - max(before, window.start_s)) / (window.end_s - window.start_s)
-        text = f"iteration {index + 1}: {duration(end - before)}"
-        right = (end - window.start_s) / (window.end_s - window.start_s) * _width(axes)
+        text = f"{what} {index + least}: {duration(end - before)}"
+        right = (end - window.start_s) / (window.end_s - window.start_s) * width_px(axes)
         wide = ruler.width(text, 7.0) + 8.0
-        if 0.6 * wide <= share * _width(axes) and right - wide >= taken:
+        if 0.6 * wide <= share * width_px(axes) and right - wide >= taken:
             taken = right
             axes.annotate(
                 text, (end, 1), xycoords=("data", "axes fraction"), xytext=(-2, 1),
@@ -136,43 +147,41 @@ def _iteration_lines(axes: Axes, tables: Tables, window: Window, server: str | N
 
 
 def _draw_bars(axes: Axes, layout: Layout, window: Window, palette: dict[str, str]) -> bool:
-    """Draw all bars, those narrower than a pixel once a pixel; return whether any was lost."""
-    pixel = (window.end_s - window.start_s) / max(_width(axes), 1.0)
+    """Draw all bars, those of one pixel as shares of it; return whether any was lost."""
+    pixel = (window.end_s - window.start_s) / max(width_px(axes), 1.0)
     points = _points_a_unit(axes, layout)
+    narrow: list[Bars] = []
     for code, kind in enumerate(layout.kinds):
-        mine = layout.kind_B == code
-        left, right, top, bottom = (
-            array[mine] for array in (layout.start_B, layout.end_B, layout.top_B, layout.bottom_B)
-        )
-        wide = (right - left >= 4.0 * pixel) & (points * (bottom - top) >= 3.0)
-        _rectangles(axes, left[wide], right[wide], top[wide], bottom[wide], palette[kind], edge=0.4)
-        thin = _merged(left[~wide], right[~wide], top[~wide], bottom[~wide], pixel)
-        _rectangles(axes, *thin, palette[kind], edge=0.0)
+        bars = _bars(layout, layout.kind_B == code)
+        if kind in THIN:
+            bars = bars.inner(0.33)
+        wide, tall = bars.right - bars.left >= 4.0 * pixel, points * (bars.bottom - bars.top) >= 3.0
+        _rectangles(axes, bars.of(wide & tall), palette[kind], edge=0.4)
+        _rectangles(axes, bars.of(wide & ~tall), palette[kind], edge=0.0)
+        if kind.startswith(AGAIN):
+            _rectangles(axes, bars.of(wide), palette[kind], edge=0.4, hatch=HATCH)
+        narrow.append(bars.of(~wide))
+    for kind, cells in zip(layout.kinds, shared(narrow, pixel), strict=True):
+        _rectangles(axes, cells, palette[kind], edge=0.0)
     cut = layout.lost_B
     if cut.any():
-        end_B = np.maximum(
-            layout.end_B[cut], layout.start_B[cut] + 4.0 * pixel
-        )  # seen even if nothing was sent
-        bars = (layout.start_B[cut], end_B, layout.top_B[cut], layout.bottom_B[cut])
-        _rectangles(axes, *bars, "none", edge=0.6, hatch="xxxx")
+        bars = _bars(layout, cut)
+        seen = np.maximum(bars.right, bars.left + 4.0 * pixel)  # even if nothing was sent
+        _rectangles(axes, bars._replace(right=seen), "none", edge=0.6, hatch="xxxx")
     return bool(cut.any())
 
 
-def _merged(left: Any, right: Any, top: Any, bottom: Any, pixel: float) -> tuple[Any, Any, Any, Any]:
-    """Return narrow bars snapped to whole pixels, equal ones once."""
-    first = np.floor(left / pixel)
-    last = np.maximum(np.ceil(right / pixel), first + 1.0)
-    whole = np.unique(np.stack([first, last, top, bottom], axis=1), axis=0) if len(left) else np.empty((0, 4))
-    return whole[:, 0] * pixel, whole[:, 1] * pixel, whole[:, 2], whole[:, 3]
+def _bars(layout: Layout, chosen: Any) -> Bars:
+    ends = (layout.start_B, layout.end_B, layout.top_B, layout.bottom_B)
+    return Bars(*(array[chosen] for array in ends))
 
 
-def _rectangles(
-    axes: Axes, left: Any, right: Any, top: Any, bottom: Any, colour: str, *, edge: float, hatch: str = ""
-) -> None:
+def _rectangles(axes: Axes, bars: Bars, colour: str, *, edge: float, hatch: str = "") -> None:
+    left, right, top, bottom = bars
     if not len(left):
         return
     corners = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2)
-    line = "black" if hatch else "white"
+    line = "black" if colour == "none" else "white"
     collection = PolyCollection(
         cast(Any, corners), facecolors=colour, edgecolors=line if edge else "none", linewidths=edge, zorder=3,
         hatch=hatch or None, antialiased=bool(edge),
@@ -184,12 +193,12 @@ def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, 
     """Write labels into the bars they fit in, by their measured width."""
     points = _points_a_unit(axes, layout)
     size_B = np.floor(np.minimum(8.0, 0.7 * points * (layout.bottom_B - layout.top_B)) * 2.0) / 2.0
-    scale = _width(axes) / (window.end_s - window.start_s)
+    scale = width_px(axes) / (window.end_s - window.start_s)
     left = np.maximum(layout.start_B, window.start_s)
     right = np.minimum(layout.end_B, window.end_s)
     room_B = (right - left) * scale
     fits: list[tuple[float, int]] = []
-    ruler = _ruler(axes)
+    ruler = ruler_of(axes)
     for bar in np.flatnonzero((size_B >= SMALLEST) & (room_B >= 6.0)).tolist():
         text = layout.labels[int(layout.label_B[bar])]
         size = ruler.fit(text, float(size_B[bar]), float(room_B[bar]) - 3.0)
@@ -201,37 +210,15 @@ def _draw_labels(axes: Axes, layout: Layout, window: Window, palette: dict[str, 
         axes.text(
             (left[bar] + right[bar]) / 2, (layout.top_B[bar] + layout.bottom_B[bar]) / 2,
             layout.labels[int(layout.label_B[bar])], fontsize=float(size_B[bar]), color=text_colour(colour),
-            ha="center", va="center_baseline", zorder=5, clip_on=True,
+            ha="center", va="center_baseline", zorder=5, clip_on=True, bbox=_behind(layout, bar, colour),
         )  # fmt: skip
 
 
-def _ruler(axes: Axes) -> _Ruler:
-    canvas = axes.get_figure(root=True).canvas  # type: ignore[union-attr]
-    assert isinstance(canvas, FigureCanvasAgg)
-    return _Ruler(cast(Any, canvas).get_renderer())
-
-
-class _Ruler:
-    """Measures texts, each once."""
-
-    def __init__(self, renderer: Any) -> None:
-        self._renderer = renderer
-        self._found: dict[tuple[str, float], float] = {}
-
-    def fit(self, text: str, size: float, room: float) -> float | None:
-        """Return the given size in points or the one below, whichever lets the text fit `room` pixels."""
-        for tried in (size, max(SMALLEST, 0.75 * size)):
-            if self.width(text, tried) <= room:
-                return tried
+def _behind(layout: Layout, bar: int, colour: str) -> dict[str, Any] | None:
+    """Return what is behind the label of a bar: its colour, where the bar is hatched."""
+    if not layout.lost_B[bar] and not layout.kinds[int(layout.kind_B[bar])].startswith(AGAIN):
         return None
-
-    def width(self, text: str, size: float) -> float:
-        """Return the width of a text in pixels."""
-        if (text, size) not in self._found:
-            font = FontProperties(size=size)
-            found = self._renderer.get_text_width_height_descent(text, font, False)
-            self._found[text, size] = float(found[0])
-        return self._found[text, size]
+    return {"fc": colour, "ec": "none", "pad": 0.6}
 
 
 def _draw_faults(axes: Axes, tables: Tables, layout: Layout, window: Window) -> list[Any]:
@@ -268,12 +255,12 @@ def _draw_marks(axes: Axes, tables: Tables, groups: dict[str, Group], window: Wi
     Return a handle for each kind.
     """
     found: dict[str, list[tuple[float, float]]] = {}
-    beside_s = 9.0 * (window.end_s - window.start_s) / max(_width(axes), 1.0)
+    beside_s = 9.0 * (window.end_s - window.start_s) / max(width_px(axes), 1.0)
     last: dict[float, tuple[float, float]] = {}
     rows = [*tables.rows("marks", "time_s", "subject", "kind", "label")]
     shown = [row for row in rows if row[2] in TOLD and window.start_s <= row[0] <= window.end_s]
     for time_s, subject, kind, label in rows:
-        if kind == ITERATION or not window.start_s <= time_s <= window.end_s:
+        if kind in HIDDEN or not window.start_s <= time_s <= window.end_s:
             continue
         place = _place(subject, groups)
         at, drawn_s = last.get(place, (-math.inf, 0.0))
@@ -321,11 +308,6 @@ def _place(subject: str, groups: dict[str, Group]) -> float:
 def _points_a_unit(axes: Axes, layout: Layout) -> float:
     figure = axes.get_figure(root=True)
     assert figure is not None
-    return float(axes.get_position().height * figure.get_size_inches()[1] * 72.0 / (layout.height + 0.4))
-
-
-def _width(axes: Axes) -> float:
-    """Return the width of axes in pixels."""
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    return float(axes.get_position().width * figure.get_size_inches()[0] * figure.dpi)
+    return float(
+        axes.get_position().height * figure.get_size_inches()[1] * 72.0 / (layout.height + layout.head + 0.4)
+    )

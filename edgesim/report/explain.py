@@ -33,8 +33,8 @@ def explain(tables: Tables, summary: Mapping[str, Any], rates: Mapping[str, Rate
     pipeline it is told what its bottleneck is, see `pipeline_explain`.
     """
     if is_pipeline(tables, summary):
-        said = pipeline_story(tables, summary, Fullness(tables, summary, rates))
-        return " ".join([*said, *_lost(tables), *_varied(tables, summary)])
+        story = pipeline_story(tables, summary, Fullness(tables, summary, rates))
+        return " ".join([*story, *_lost(tables), *_varied(tables, summary)])
     servers = servers_of(tables, summary)
     server = next(iter(servers), None)
     one = typical(tables, server)
@@ -52,8 +52,8 @@ def explain(tables: Tables, summary: Mapping[str, Any], rates: Mapping[str, Rate
     last = max(workers, key=lambda name: ends[name])
     full = Fullness(tables, summary, rates)
     holds = _holding(tables, one)
-    story = _Story(tables.between(one.start_s, one.end_s), one, last, full, bool(servers), holds)
-    clauses = [_lead(one, ends, last) + _spends(story, workers[last])]
+    told = _Story(tables.between(one.start_s, one.end_s), one, last, full, bool(servers), holds)
+    clauses = [_lead(one, ends, last) + _spends(told, workers[last])]
     clauses += _waiting(one, ends, last) + _servers(one, ends[last], servers)
     clauses += _fullest_link(full, one)
     said = _disturbed(tables, summary, bool(holds)) + "; ".join(clauses) + "."

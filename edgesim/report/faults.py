@@ -34,8 +34,9 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
 
     What an iteration takes beyond the undisturbed ones of the same workers (the median of them; else of
     those of as many workers; in a pipeline, those under the same plan) is laid to the first cause that was
-    on meanwhile; where none was, to the key `FIRST` of a first iteration that nothing came before to overlap with, else to "". Where there are none to
-    compare with, an iteration is left out. Some causes can be negative.
+    on meanwhile; where none was, to the key `FIRST` of a first iteration that nothing came before to overlap
+    with, else to "". Where there are none to compare with, an iteration is left out. Some causes can be
+    negative.
     """
     ends = iteration_ends(tables, server_of(tables, summary))
     if not ends:

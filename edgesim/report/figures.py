@@ -6,15 +6,23 @@ Built on `matplotlib.figure.Figure` alone: the user's backend and open figures a
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from edgesim.report.bands import BAND_INCHES, bands
 from edgesim.report.drawing import LANE_NAMES_UP_TO, draw
 from edgesim.report.tables import Tables
 from edgesim.report.view import MOST_DEVICES, choose_devices, choose_window, lay_out
+
+MOST_COLUMNS = 12
+"""Most columns of a legend."""
+ROW = 0.2
+"""Height of a further row of a legend, in inches."""
 
 
 class Picture(Figure):
@@ -51,7 +59,9 @@ def timeline(
     left, right, top, bottom = 0.35 + 0.085 * longest(shown), 0.25, 0.95, 0.6
     if len(shown) <= LANE_NAMES_UP_TO:
         left += 0.55
-    height = top + bottom + layout.height * unit
+    head = BAND_INCHES * bands(tables, window)
+    layout = replace(layout, head=head / unit)
+    height = top + bottom + head + layout.height * unit
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     axes = picture.add_axes(
@@ -60,18 +70,40 @@ def timeline(
     handles = draw(axes, tables, layout, window, server=server)
     if len(shown) < len(chosen):
         title = f"{title} | the first {len(shown)} of {len(chosen)} devices"
-    _head(picture, " | ".join(note for note in (title, window.note) if note), handles, left)
+    columns = legend_columns(handles, width - left - right)
+    more = ROW * (math.ceil(len(handles) / columns) - 1)
+    if more > 0.0:  # a taller head, the lanes as they are
+        place = axes.get_position()
+        height += more
+        picture.set_size_inches(width, height)
+        tall = (height - more) / height
+        axes.set_position((place.x0, place.y0 * tall, place.width, place.height * tall))
+    _head(picture, " | ".join(note for note in (title, window.note) if note), handles, left, columns)
     return picture
 
 
-def _head(picture: Picture, title: str, handles: Sequence[Any], left: float) -> None:
+def legend_columns(handles: Sequence[Any], width: float) -> int:
+    """Return in how many columns a legend is written that is `width` inches wide."""
+    lengths = [0.42 + 0.068 * len(str(handle.get_label())) for handle in handles]
+    for columns in range(min(len(lengths), MOST_COLUMNS), 1, -1):
+        rows = math.ceil(len(lengths) / columns)
+        long = len(lengths) - columns * (rows - 1)  # so many columns are full, the others one row shorter
+        sizes = [rows] * long + [rows - 1] * (columns - long)
+        starts = [sum(sizes[:place]) for place in range(columns)]
+        widths = [max(lengths[at : at + size], default=0.0) for at, size in zip(starts, sizes, strict=True)]
+        if sum(widths) <= width:
+            return math.ceil(len(lengths) / rows)
+    return 1
+
+
+def _head(picture: Picture, title: str, handles: Sequence[Any], left: float, columns: int) -> None:
     """Write the title and the legend above the axes, which begin `left` inches from the left."""
     width, height = picture.get_size_inches()
     picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
     if handles:
         picture.legend(
             handles=handles, loc="upper left", bbox_to_anchor=(left / width, 1 - 0.3 / height),
-            ncols=min(len(handles), 10), frameon=False, fontsize=9, borderaxespad=0.0,
+            ncols=columns, frameon=False, fontsize=9, borderaxespad=0.0,
             handlelength=1.4, columnspacing=1.3,
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from edgesim.report.activity import union
 from edgesim.report.causes import ITERATION, PLANNED, touched, troubles
-from edgesim.report.pipeline import is_pipeline, interruptions
+from edgesim.report.pipeline import interruptions, is_pipeline
 from edgesim.report.tables import Tables
 
 __all__ = [
@@ -46,7 +46,7 @@ class Stretch(NamedTuple):
     end_s: float
 
     @property
-    def count(self) -> int:
+    def iterations(self) -> int:
         """How many they are."""
         return self.last - self.first + 1
 
@@ -137,8 +137,8 @@ def steady_stretch(tables: Tables, server: str | None = None) -> Stretch | None:
     usual = _usual(tables, server)
     if not usual:
         return None
-    last = len(iteration_ends(tables, server)) - 1
-    filled = [one for one in usual if one.number <= last - _depth(tables)] or usual
+    last = len(iteration_ends(tables, server)) - 1 - _depth(tables)
+    filled = [one for one in usual if one.number <= last] or usual
     chosen = [filled[-1]]
     for one in reversed(filled[:-1]):
         if one.number != chosen[-1].number - 1 or len(chosen) == MOST_ALIKE:

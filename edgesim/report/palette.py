@@ -18,10 +18,41 @@ KINDS = {
     "reduce": "#E69F00",
     "broadcast": "#F0E442",
     "all-reduce": "#7F5539",
+    "replay-forward": "#0072B2",
+    "replay-backward": "#D55E00",
+    "rebuild": "#7F5539",
+    "activation": "#56B4E9",
+    "gradient": "#E69F00",
+    "replica": "#F0E442",
+    "global": "#AA4499",
+    "checkpoint": "#44AA99",
+    "fetch": "#882255",
+    "control": "#555555",
+    "probe": "#000000",
+    "answer": "#000000",
+    "measure": "#999999",
 }
+AGAIN = "replay-"
+"""How kinds begin of work that is done again; hatched in the colour of the work."""
+THIN = {"control", "probe", "answer", "measure"}
+"""Messages of a few bytes, drawn thin."""
+PHASES = {
+    "detect": "#D55E00",
+    "probe": "#E69F00",
+    "measure": "#F0E442",
+    "plan": "#CC79A7",
+    "prepare": "#999999",
+    "fetch": "#882255",
+    "commit": "#009E73",
+    "refill": "#56B4E9",
+}
+"""Phases of a recovery and of a re-partition, in their order."""
 OTHERS = ("#F0E442", "#999999", "#CC79A7", "#000000", "#7F5539")
 """For kinds that a training system of one's own brings, in the order of their names."""
-DARK = {"#0072B2", "#D55E00", "#009E73", "#000000", "#7F5539", "#CC79A7", "#999999"}
+DARK = {
+    "#0072B2", "#D55E00", "#009E73", "#000000", "#7F5539", "#CC79A7", "#999999", "#AA4499", "#882255",
+    "#555555",
+}  # fmt: skip
 """Colours on which text is white."""
 
 SIGNS = {
@@ -32,6 +63,12 @@ SIGNS = {
     "cut": ("v", "#D55E00"),
     "restore": ("^", "#56B4E9"),
     "plan": ("D", "#000000"),
+    "expired": ("X", "#D55E00"),
+    "probe": ("d", "#E69F00"),
+    "failed": ("X", "#000000"),
+    "restarted": ("P", "#009E73"),
+    "false-alarm": ("o", "#56B4E9"),
+    "aggregate": ("o", "#999999"),
 }
 """Marker and colour of a mark: triangles for what happens, a diamond for what is decided."""
 STRETCHES = {

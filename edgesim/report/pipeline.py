@@ -80,7 +80,7 @@ def interruptions(tables: Tables) -> dict[str, Intervals]:
 
 
 def stage_devices(summary: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the devices of a pipeline in the order of its first plan, then those that only later ones use."""
+    """Return the devices of a pipeline in the order of its first plan, then those of later ones."""
     plans = [*(summary.get("partitions") or ()), summary.get("pipeline") or {}]
     return tuple(dict.fromkeys(name for plan in plans for name in plan.get("order") or ()))
 

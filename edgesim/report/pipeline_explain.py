@@ -47,7 +47,7 @@ class StageUse(NamedTuple):
     def name(self) -> str:
         """Who and what it is, for people."""
         layers = f", layers {self.layers}" if self.layers else ""
-        return f"{self.device} (stage {self.stage + 1}{layers})"
+        return f"{self.device} (stage {self.stage}{layers})"
 
 
 def stage_uses(tables: Tables, summary: Mapping[str, Any], stretch: Stretch) -> list[StageUse]:
@@ -84,9 +84,9 @@ def _steady(tables: Tables, summary: Mapping[str, Any], full: Fullness, stretch:
     link = fullest(uses)
     linked = uses[link].total if link is not None else 0.0
     busiest = max(stages, key=lambda one: one.busy)
-    several = f"{stretch.first + 1} to {stretch.last + 1}" if stretch.count > 1 else f"{stretch.last + 1}"
-    each_s = (stretch.end_s - stretch.start_s) / stretch.count
-    head = f"A batch takes {duration(each_s)} (iteration{'s' if stretch.count > 1 else ''} {several})"
+    several = f"es {stretch.first} to {stretch.last}" if stretch.iterations > 1 else f" {stretch.last}"
+    each_s = (stretch.end_s - stretch.start_s) / stretch.iterations
+    head = f"A batch takes {duration(each_s)} (batch{several})"
     if link is not None and linked > busiest.busy and linked >= FULL:
         said = f"the bottleneck is a link: {whole(link, uses[link])}"
     elif len(stages) == 1:
@@ -118,7 +118,7 @@ def _bubbles(stages: Sequence[StageUse], busiest: StageUse) -> list[str]:
 def _promised(summary: Mapping[str, Any], stretch: Stretch) -> list[str]:
     """Say what the plan in force promised, where the run is clearly off it."""
     expected_s = plan_at(summary, stretch.start_s).get("period_s")
-    each_s = (stretch.end_s - stretch.start_s) / stretch.count
+    each_s = (stretch.end_s - stretch.start_s) / stretch.iterations
     if not expected_s or abs(each_s / expected_s - 1.0) <= CLOSE:
         return []
     exact_s = (summary.get("pipeline") or {}).get("exact_period_s")

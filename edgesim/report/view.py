@@ -6,6 +6,7 @@ Shapes: B bars.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +18,16 @@ import numpy.typing as npt
 from edgesim.report.causes import PLANNED
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.lanes import assign
+from edgesim.report.pipeline import interruptions, piped
 from edgesim.report.tables import Tables
 
 FEW_ITERATIONS, SHOWN_ITERATIONS, FAULTY_ITERATIONS = 6, 3, 40
 """Up to so many iterations all are shown; beyond, so many; up to so many if there are faults."""
-GRADUAL = ("change", "slow", "restore")
+PIPELINE = 3
+"""So many times as many of a pipeline, without faults."""
+AFTER = 4
+"""Batches of a pipeline that are shown before and after a recovery."""
+GRADUAL = ("change", "slow", "restore", "repartition")
 """Marks of what still works, but otherwise."""
 MOST_DEVICES = 200
 ACTIVE_ONLY_ABOVE = 40
@@ -72,6 +78,8 @@ class Layout:
     """Tasks and messages that a fault or a cancel cut off."""
     kinds: tuple[str, ...]
     labels: tuple[str, ...]
+    head: float = 0.0
+    """Height above the lanes, for bands."""
 
     @property
     def height(self) -> float:
@@ -95,27 +103,45 @@ def choose_window(
     last = max(end_s or 0.0, _latest(tables)) or 1.0
     ends = iteration_ends(tables, server)
     faults = [row for row in tables.rows("marks", "time_s", "subject", "kind") if row[2] not in PLANNED]
-    if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS):
+    many = PIPELINE if piped(tables) else 1  # batches overlap: a few of them show little
+    if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS * many):
         return Window(start_s=0.0, end_s=last)
     if faults:
-        first, final = _around(ends, faults)
+        first, final = _around(ends, faults, _phases_over_s(tables, faults[0][0]))
         where = f", around the first {'change' if faults[0][2] in GRADUAL else 'fault'}"
     else:
-        first, final = len(ends) // 2, min(len(ends) // 2 + SHOWN_ITERATIONS, len(ends))
+        first, final = len(ends) // 2, min(len(ends) // 2 + SHOWN_ITERATIONS * many, len(ends))
         where = ""
     start_s = ends[first - 1] if first else 0.0
-    note = f"iterations {first + 1} to {final} of {len(ends)}{where}; zoom=(t0, t1) shows any other window"
+    shown = f"batches {first} to {final - 1}" if many > 1 else f"iterations {first + 1} to {final}"
+    note = f"{shown} of {len(ends)}{where}; zoom=(t0, t1) shows any other window"
     return Window(start_s=start_s, end_s=ends[final - 1], note=note)
 
 
-def _around(ends: Sequence[float], faults: Sequence[tuple[Any, ...]]) -> tuple[int, int]:
-    """Return the iterations from before the first fault until after its subject is next heard of."""
+def _phases_over_s(tables: Tables, begin_s: float) -> float | None:
+    """Return when the recovery or the move is over that is on at a time in s, or comes next.
+
+    None where there is none, or where the run ended in it.
+    """
+    parts = [part for kind in interruptions(tables).values() for part in kind if part[1] > begin_s]
+    over_s = min(parts, default=(0.0, math.inf))[1]
+    return over_s if math.isfinite(over_s) else None
+
+
+def _around(
+    ends: Sequence[float], faults: Sequence[tuple[Any, ...]], recovered_s: float | None
+) -> tuple[int, int]:
+    """Return the iterations from before the first fault until after its subject is next heard of, or after a
+    pipeline has recovered from it."""
     begin_s, subject, kind = faults[0]
     over_s = next(
         (time_s for time_s, other, name in faults[1:] if other == subject and name != kind), begin_s
     )
-    first = max(bisect_right(ends, begin_s) - 1, 0)
-    final = min(bisect_right(ends, over_s) + 2, len(ends))
+    more, before = 2, 1
+    if recovered_s is not None:
+        over_s, more, before = recovered_s, AFTER, AFTER
+    first = max(bisect_right(ends, begin_s) - before, 0)
+    final = min(bisect_right(ends, over_s) + more, len(ends))
     first = min(first, max(final - SHOWN_ITERATIONS, 0))
     return first, max(final, min(first + SHOWN_ITERATIONS, len(ends)))
 

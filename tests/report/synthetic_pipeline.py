@@ -43,7 +43,12 @@ def stages(devices, layers=20, forward_s=0.1, slow=()):
     """Equal stages, those on `slow` devices twice as long."""
     cuts = [round(layers * k / len(devices)) for k in range(len(devices) + 1)]
     return [
-        Stage(name, a + 1, b, *(times * (2.0 if name in slow else 1.0) for times in (forward_s, 2.0 * forward_s)))
+        Stage(
+            name,
+            a + 1,
+            b,
+            *(times * (2.0 if name in slow else 1.0) for times in (forward_s, 2.0 * forward_s)),
+        )
         for name, (a, b) in zip(devices, pairwise(cuts), strict=True)
     ]
 
@@ -76,7 +81,9 @@ def run(chain, first, last, start_s=0.0, send_s=0.02, parts=1, replay=0):
         a, b = chain[source].device, chain[target].device
         size = int(send_s * RATE_BPS)
         tag = Tag(kind, label(micro), micro // parts, chain[source].first, chain[source].last)
-        transfers.append((a, b, tag, size, float(size), float(size), 0.0, ready, begin, end, f"{a}.up; {b}.down"))
+        transfers.append(
+            (a, b, tag, size, float(size), float(size), 0.0, ready, begin, end, f"{a}.up; {b}.down")
+        )
         return end
 
     def label(micro):
@@ -167,7 +174,8 @@ def plan_text(chain, why):
 def in_force(made, chain, time_s, batch, why, period_s):
     capacity = [1.0 + 0.5 * number for number in range(len(chain))]
     made.more["partitions"].append(
-        {"time_s": time_s, "batch": batch, **chain_rows(chain), "capacity": capacity, "period_s": period_s, "why": why}
+        {"time_s": time_s, "batch": batch, **chain_rows(chain), "capacity": capacity, "period_s": period_s,
+         "why": why}
     )  # fmt: skip
     made.timeline.mark(time_s, chain[0].device, "partition", plan_text(chain, why))
 
@@ -206,7 +214,7 @@ def finish(made, chain, schedule="ftpipehd"):
 
 
 def recover(made, chain, failed, at_s, batch, after, *, lasting=None, policy="ftpipehd", replayed=1):
-    """The phases of a recovery from a crash at `at_s`, found out at batch `batch`; the plan `after` follows."""
+    """The phases of a recovery from a crash at `at_s`, found out at `batch`; then `after` is in force."""
     lasting = {"detect": 0.5, "probe": 0.3, "measure": 0.1, "plan": 0.05, "fetch": 0.6, "commit": 0.1,
                "refill": 0.3, **(lasting or {})}  # fmt: skip
     central, made_at, starts = chain[0].device, at_s, {}
@@ -238,7 +246,9 @@ def recover(made, chain, failed, at_s, batch, after, *, lasting=None, policy="ft
     made.timeline.transfers.append((*row, starts["commit"], f"{central}.up; {last}.down"))
     for stage in after:
         tag = Tag("rebuild", stage.layers, batch, stage.first, stage.last)
-        made.timeline.spans.append((stage.device, tag, starts["commit"], starts["refill"], lasting["commit"], 0.0))
+        made.timeline.spans.append(
+            (stage.device, tag, starts["commit"], starts["refill"], lasting["commit"], 0.0)
+        )
     made.more["recoveries"].append(
         {
             "failed_s": at_s, "time_s": found_s, "devices": list(failed), "kind": "failed", "policy": policy,
@@ -251,7 +261,7 @@ def recover(made, chain, failed, at_s, batch, after, *, lasting=None, policy="ft
 
 
 def failing(*, schedule="ftpipehd", policy="ftpipehd", lasting=None, batches=12, at_s=2.1, send_s=0.02):
-    """Three stages; device a fails while batch 4 is on its way; hub and b go on; then layers move once more."""
+    """Three stages; device a fails; hub and b go on; then layers move once more."""
     before, after = stages(["hub", "a", "b"], slow=("b",)), stages(["hub", "b"], forward_s=0.15)
     made = begin(before, schedule)
     length = {"detect": 0.5, **(lasting or {})}["detect"]
@@ -289,7 +299,18 @@ def repartition(made, before, after, batch):
             for way in ((central, other), (other, central)):
                 tag = Tag("control", phase, batch)
                 made.timeline.transfers.append(
-                    (*way, tag, 64, 64.0, 64.0, 0.0, now_s, now_s, now_s + 0.02, f"{way[0]}.up; {way[1]}.down")
+                    (
+                        *way,
+                        tag,
+                        64,
+                        64.0,
+                        64.0,
+                        0.0,
+                        now_s,
+                        now_s,
+                        now_s + 0.02,
+                        f"{way[0]}.up; {way[1]}.down",
+                    )
                 )
         if phase == "refill":
             in_force(made, after, now_s, batch, "repartition", period(after))

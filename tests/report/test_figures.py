@@ -10,9 +10,10 @@ import pytest
 from matplotlib.collections import PolyCollection
 from matplotlib.image import imread
 
-from edgesim.report import drawing, figures, view
+from edgesim.report import figures, view
 from edgesim.report.comparison_figure import comparison
 from edgesim.report.metrics import summary
+from edgesim.report.narrow import Bars, shared
 from edgesim.report.ranking import Alternative
 from edgesim.report.tables import Tables
 from edgesim.timeline import Tag, Timeline
@@ -281,9 +282,9 @@ def test_comparison_of_failed_runs_and_endless_names_is_still_a_picture():
 
 def test_thin_bars_keep_their_place():
     left = np.array([0.0, 0.1, 5.0, 5.2])
-    made = drawing._merged(left, left + 0.05, np.zeros(4), np.ones(4), 1.0)
-    assert made[0].tolist() == [0.0, 5.0]
-    assert made[1].tolist() == [1.0, 6.0]
+    made = shared([Bars(left, left + 0.05, np.zeros(4), np.ones(4))], 1.0)[0]
+    assert made.left.tolist() == [0.0, 5.0]
+    assert made.right.tolist() == [1.0, 6.0]
 
 
 def test_pyplot_and_the_backend_are_never_touched():
