@@ -26,7 +26,7 @@ import numpy as np
 
 from edgesim.plan import Partition
 from edgesim.planning.cost import PlanningError
-from edgesim.planning.partition_problem import Array, Problem
+from edgesim.planning.partition_problem import Array, Problem, span_sums
 
 TOLERANCE = 1e-9
 """How much shorter than the period found another could still be, relative to it."""
@@ -72,23 +72,36 @@ class _Search:
     given: Problem
 
     @cached_property
-    def stage_NLL(self) -> Array:
-        """Time of layers l..e on device d, [d, l, e], in s; inf where there are none."""
-        sums = self.given.sums_L
-        work = sums[None, 1:] - sums[:-1, None]
-        work[np.tril_indices(self.given.layers, -1)] = math.inf
-        return np.asarray(self.given.capacity_N[:, None, None] * work)
+    def stage_KNLL(self) -> Array:
+        """Time of layers l..e on device d as the first of K stages, [K - 1, d, l, e], in s.
+
+        inf where there are no layers, or memory lacks.
+        """
+        given, memory = self.given, self.given.memory
+        times = given.capacity_N[:, None, None] * span_sums(given.sums_L, math.inf)
+        if memory is None:
+            return np.broadcast_to(times, (given.devices, *times.shape))
+        windows = range(1, given.devices + 1)
+        return np.stack([np.where(memory.fits_NLL(window), times, math.inf) for window in windows])
 
     @cached_property
-    def fitting_KNLL(self) -> Array:
-        """The same, inf also where memory lacks, for K stages from here to the last, [K - 1, d, l, e]."""
-        times = np.repeat(self.stage_NLL[None], self.given.devices, axis=0)
-        memory, layers = self.given.memory, range(self.given.layers)
-        if memory is not None:
-            for k in range(self.given.devices):
-                held = [[memory.stage_bytes(a, b, k + 1) if a <= b else 0.0 for b in layers] for a in layers]
-                times[k][np.array(held)[None] > memory.limit_N[:, None, None]] = math.inf
-        return times
+    def twins(self) -> tuple[tuple[int, ...], ...]:
+        """Devices before each device with which it could change places unnoticed."""
+        given, devices = self.given, range(self.given.devices)
+        return tuple(
+            tuple(a for a in range(b) if given.first not in (a, b) and self._alike(a, b)) for b in devices
+        )
+
+    def _alike(self, a: int, b: int) -> bool:
+        given = self.given
+        swapped = np.arange(given.devices)
+        swapped[[a, b]] = b, a
+        limits = given.capacity_N if given.memory is None else given.memory.limit_N
+        return bool(
+            given.capacity_N[a] == given.capacity_N[b]
+            and limits[a] == limits[b]
+            and (given.rate_NN[swapped][:, swapped] == given.rate_NN).all()
+        )
 
     @cached_property
     def link_NNL(self) -> tuple[Array, Array]:
@@ -110,11 +123,12 @@ class _Search:
         return float(max(sums[-1] / (1.0 / capacity).sum(), np.diff(sums).max() * capacity.min()))
 
     def sets(self) -> Iterator[tuple[int, ...]]:
-        """Yield the sets of devices that a plan may use, the preferred ones first."""
+        """Yield the sets of devices that a plan may use, the preferred ones first; of twins the lower."""
         given = self.given
         for size in range(1 if given.optional else given.devices, min(given.devices, given.layers) + 1):
             for devices in combinations(range(given.devices), size):
-                if given.first is None or given.first in devices:
+                lowest = all(twin in devices for device in devices for twin in self.twins[device])
+                if lowest and (given.first is None or given.first in devices):
                     yield devices
 
     def attained(self, period: float) -> Partition | None:
@@ -122,9 +136,8 @@ class _Search:
         excess = _excess(self, period)
         for devices in self.sets():
             mask = sum(1 << device for device in devices)
-            heads = devices if self.given.first is None else (self.given.first,)
-            for head in heads:
-                if excess[mask, head, 0] < math.inf:
+            for head in devices if self.given.first is None else (self.given.first,):
+                if excess[mask, head, 0] < math.inf and not any(twin in devices for twin in self.twins[head]):
                     found = _Walk(self, excess, period).from_head(mask, head)
                     if found is not None:
                         return replace(found, period_s=self.given.exact_s(found))
@@ -147,7 +160,7 @@ def _excess(search: _Search, period: float) -> Array:
             rests = np.array(
                 [sum(1 << d for d in rest) for rest in combinations(others, size - 1)], dtype=int
             )
-            own_LL = search.fitting_KNLL[size - 1, head] - period
+            own_LL = search.stage_KNLL[size - 1, head] - period
             if size == 1:
                 row = own_LL[None, :, -1]
             else:
@@ -223,9 +236,9 @@ class _Walk:
         """Yield (next device, last layer of this stage, excess carried on to the next) that can work out."""
         search, period = self.search, self.period
         stages = rest.bit_count()
-        own = search.fitting_KNLL[stages, device, first, :-1] - period + over
+        own = search.stage_KNLL[stages, device, first, :-1] - period + over
         for then in range(search.given.devices):
-            if rest >> then & 1:
+            if rest >> then & 1 and not any(rest >> twin & 1 for twin in search.twins[then]):
                 link = search.link_NNL[0][device, then, :-1]
                 blocked = search.link_NNL[1][device, then, :-1] > period * (1.0 + ROUNDING)
                 behind = np.where(blocked, math.inf, link + self.excess[rest, then, 1:])
@@ -239,7 +252,7 @@ class _Walk:
         memory = self.search.given.memory
         if memory is None or not memory.replicas:
             return 0.0
-        return float(memory.weights_L[first : last + 1].sum())
+        return float(memory.weights_LL[first, last])
 
     def _spare(self, behind: int, device: int, first: int, last: int) -> float:
         """Return what a device has left beside layers first..last, with so many stages behind it, in B."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgesim.plan import Partition
 from edgesim.planning.cost import PlanningError
-from edgesim.planning.partition_problem import Array, Problem
+from edgesim.planning.partition_problem import Array, Problem, span_sums
 
 
 def ftpipehd(given: Problem) -> Partition:
@@ -79,9 +79,7 @@ def _enough(method: str, given: Problem) -> None:
 def _bottleneck(method: str, given: Problem, capacity_N: Array, link_LN: Array) -> Partition:
     """Return the partition of least max(stage time, link time) with stage s on device s."""
     _enough(method, given)
-    layers, sums = given.layers, given.sums_L
-    work = sums[None, 1:] - sums[:-1, None]  # [i, j]: layers i..j
-    work[np.tril_indices(layers, -1)] = np.inf
+    layers, work = given.layers, span_sums(given.sums_L, np.inf)  # [i, j]: layers i..j
     best = capacity_N[0] * work[0]
     choice: list[Array] = []
     for stage in range(1, given.devices):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -22,7 +23,18 @@ Array: TypeAlias = npt.NDArray[np.float64]
 Rates: TypeAlias = float | Sequence[float] | Sequence[Sequence[float]] | Array
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+def span_sums(sums: Array, none: float) -> Array:
+    """Return the sums of items i..j, [i, j], from L + 1 prefix sums; `none` where j < i.
+
+    >>> span_sums(np.array([0.0, 1.0, 3.0]), math.inf).tolist()
+    [[1.0, 3.0], [inf, 2.0]]
+    """
+    spans = sums[None, 1:] - sums[:-1, None]
+    spans[np.tril_indices(len(spans), -1)] = none
+    return np.asarray(spans)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Memory:
     """What the stages of a pipeline hold, and how much the devices have."""
 
@@ -45,9 +57,25 @@ class Memory:
         """Return what 0-based layers first..last hold under a window, without a replica, in B."""
         versions = window if self.versions is None else self.versions
         held = window if self.held is None else self.held
-        span = slice(first, last + 1)
-        weights, activations = self.weights_L[span].sum(), self.activations_L[span].sum()
+        weights, activations = self.weights_LL[first, last], self.activations_LL[first, last]
         return float((versions + self.extra) * weights + held * activations)
+
+    @cached_property
+    def weights_LL(self) -> Array:
+        """Parameters of layers first..last, [first, last], in B; 0 where there are none."""
+        return span_sums(np.cumsum([0.0, *self.weights_L]), 0.0)
+
+    @cached_property
+    def activations_LL(self) -> Array:
+        """Activations of layers first..last, likewise, in B."""
+        return span_sums(np.cumsum([0.0, *self.activations_L]), 0.0)
+
+    def fits_NLL(self, window: int) -> npt.NDArray[np.bool_]:
+        """Return whether a device holds layers first..last under a window, [device, first, last]."""
+        versions = window if self.versions is None else self.versions
+        held = window if self.held is None else self.held
+        bytes_LL = (versions + self.extra) * self.weights_LL + held * self.activations_LL
+        return np.asarray(bytes_LL[None] <= self.limit_N[:, None, None])
 
     def bytes_S(self, partition: Partition) -> tuple[float, ...]:
         """Return what each stage of a partition holds with K_s = S - s, replica included, in B."""
@@ -55,7 +83,7 @@ class Memory:
         own = [self.stage_bytes(one[0], one[-1], len(stages) - s) for s, one in enumerate(stages)]
         if not self.replicas or len(stages) == 1:
             return tuple(own)
-        weights = [float(self.weights_L[one[0] : one[-1] + 1].sum()) for one in stages]
+        weights = [float(self.weights_LL[one[0], one[-1]]) for one in stages]
         return tuple(one + weights[s - 1] for s, one in enumerate(own))
 
     def lacking(self, partition: Partition) -> str:
