@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgesim.learning import PipelineSgd, Recipe, SgdLearner, Student
     from edgesim.learning.datasets import DataSet
 
-REPLAY_BYTES = 2**30
+REPLAY_BYTES = 2**31
 """Memory for what batches have read that may have to be learnt again after a failure, in B; ours."""
 MOST_KEPT = 1024
 """Batches of which that is kept at most; ours."""
@@ -131,7 +131,7 @@ def _kept(devices: int, parameters: int, lossless: bool) -> int:
     came after a copy may be learnt again, as many as there is memory for.
 
     >>> _kept(3, 62006, False), _kept(3, 62006, True), _kept(3, 2236682, True)
-    (32, 1024, 120)
+    (32, 1024, 240)
     """
     few = max(4 * devices, 32)
     return max(few, min(MOST_KEPT, REPLAY_BYTES // (4 * parameters))) if lossless else few
