@@ -475,6 +475,42 @@ def test_a_restart_of_all_from_a_snapshot_has_the_same_bits(data):
     assert torch.equal(hit.vector, calm.vector)
 
 
+def test_versions_before_that_of_a_copy_can_still_be_read(data):
+    learning, layers = learner(data), range(4)
+    in_turn(learning, 2)
+    early = learning.vector
+    in_turn(learning, 1, first=2)
+    held = learning.copy(layers)
+    in_turn(learning, 2, first=3)
+    learning.restore(layers, held)
+    for batch, version in ((5, 2), (6, None)):
+        learning.read(MicroBatch(batch), layers, version=version)
+        learning.learn(MicroBatch(batch), layers)
+    assert learning.lesson(5).loss == loss_at(data, early, 5)
+    assert learning.lesson(6).loss == loss_at(data, learning.vector, 6)
+
+
+def test_replicas_come_back_with_a_copy(data):
+    learning, layers = learner(data), range(4)
+
+    def turn(first):
+        for batch in (first, first + 1):
+            learning.read(MicroBatch(batch), layers, replica=batch % 2)
+            learning.learn(MicroBatch(batch), layers)
+            learning.update(batch, layers, replica=batch % 2)
+
+    turn(0)
+    held, before = learning.copy(layers), learning.vector
+    turn(2)
+    learning.merge(layers, 2)
+    learning.restore(layers, held)
+    assert torch.equal(learning.vector, before)
+    learning.read(MicroBatch(4), layers, replica=2)
+    learning.learn(MicroBatch(4), layers)
+    assert learning.lesson(4).loss == loss_at(data, learner(data).vector, 4), "nothing had been merged then"
+    assert not torch.equal(learning.vector, before), "a third counts from now on"
+
+
 def test_momentum_is_carried_or_starts_afresh(data):
     layers = range(4)
 
