@@ -42,6 +42,24 @@ def test_figures_of_a_profile_follow_from_the_clock() -> None:
     assert workload.provenance["clock"] == "the caller's"
 
 
+def test_a_profile_says_what_crosses_its_cuts() -> None:
+    class Late(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            inner = self.first(x)
+            return self.third(self.second(inner) + x)
+
+    workload = profile_model(Late(), (4,), 2, effort=TWO, clock=Ticking())
+    assert [(layer.output_bytes, layer.cut_bytes) for layer in workload.layers] == [
+        (32, 64),
+        (32, 32),
+        (24, 24),
+    ]
+
+
 def test_a_profile_says_what_it_is_of() -> None:
     workload = profile_model("small-cnn", (1, 16, 16), 3, effort=TWO)
     assert (workload.model, workload.input_shape, workload.batch_size) == ("small-cnn", (1, 16, 16), 3)
