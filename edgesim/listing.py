@@ -37,6 +37,9 @@ def _described(title: str, names: dict[str, str]) -> Any:
 
 
 def _schedules() -> Any:
+    from rich.console import Group
+
+    from edgesim.planning.pipeline_schedules import DESCRIPTIONS
     from edgesim.planning.schedules import describe, names, pick
 
     told = {}
@@ -45,7 +48,7 @@ def _schedules() -> Any:
             told[name] = describe(pick(name))
         except EdgesimError as error:  # an installed package that cannot be used
             told[name] = str(error)
-    return _described("schedule", told)
+    return Group(_described("schedule", told), _described("schedule of a pipeline", dict(DESCRIPTIONS)))
 
 
 def _data_sets() -> Any:
@@ -91,6 +94,7 @@ def _presets() -> Any:
 METHODS = {
     "parameter-server": "servers hold the parameters, workers pull them and push gradients",
     "all-reduce": "workers add up their gradients among themselves, in a ring or a tree",
+    "pipeline": "each device holds some of the layers, batches go through all of them and back",
 }
 TOPOLOGIES = {
     "star": "every device linked to a switch, or to the device in the `center`",

@@ -11,11 +11,12 @@ from typing import Any
 
 from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.document import Document, Path_
+from edgesim.scenario.dropping import Dropping
 from edgesim.scenario.fields import shown
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.model import Scenario
 from edgesim.scenario.paths import PathError, blocks, find, put
-from edgesim.scenario.switching import idle, planner_drops, switched
+from edgesim.scenario.switching import switched
 
 MAX_ALTERNATIVES = 5000
 _FIXED = ("compare", "version", "name", "description")
@@ -38,21 +39,28 @@ def check_compare(finding: Finding, check: Check) -> None:
         finding.say(message, "compare", key=True)
         return
     several = isinstance(finding.scenario.compare, tuple)
+    dropping = Dropping(finding.scenario.training, chosen)
     for index, block in enumerate(chosen):
-        _Block(finding, check, block, ("compare", index) if several else ("compare",)).check()
+        place: Path_ = ("compare", index) if several else ("compare",)
+        _Block(finding, check, dropping, block, place).check()
 
 
 class _Block:
     """One block of axes being checked."""
 
     def __init__(
-        self, finding: Finding, check: Check, axes: Mapping[str, Sequence[Any]], place: Path_
+        self,
+        finding: Finding,
+        check: Check,
+        dropping: Dropping,
+        axes: Mapping[str, Sequence[Any]],
+        place: Path_,
     ) -> None:
         self.finding, self._check, self.axes, self.place = finding, check, axes, place
         self.base = {_said(problem) for problem in finding.problems}
         self.data = finding.scenario.to_data()
         self.data.pop("compare")
-        self._drops = planner_drops(finding.scenario.training, blocks(finding.scenario.compare))
+        self._dropping = dropping
 
     def check(self) -> None:
         """Note the problems of the axes, then those of what they lead to."""
@@ -105,11 +113,11 @@ class _Block:
         """Return the problems that the scenario has with some values in place, and has not without them."""
         document, data = self.finding.document, copy.deepcopy(self.data)
         named = {".".join(map(str, path)): value for path, value in values.items()}
-        if self._drops and idle(named):
-            data["training"].pop("planner")
+        for path in self._dropping.paths(named):
+            put(data, find(data, path), None)
         with switched(data, named):
-            for path, value in values.items():
-                put(data, path, value)
+            for place, value in values.items():
+                put(data, place, value)
         try:
             found = self._check(Scenario.of(Document(file=document.file, data=data, base=document.base)))
         except ScenarioError as error:

@@ -8,6 +8,7 @@ from edgesim import catalogue, idx
 from edgesim.errors import DataError, ProfileError
 from edgesim.scenario.finding import Finding
 from edgesim.scenario.learn_section import Learn
+from edgesim.scenario.pipeline_section import Pipeline
 
 CHANNELS = (1, 3)
 """Grey images, as they are or as colours that are all alike."""
@@ -26,9 +27,12 @@ def check_learn(finding: Finding) -> None:
     learn = finding.scenario.learn
     if learn is None:
         return
+    pipeline = isinstance(finding.scenario.training, Pipeline)
     _settings(finding, learn)
+    if pipeline:
+        _pipeline(finding, learn)
     train = _samples(finding, learn)
-    if train is not None and len(finding.workers) > train:
+    if train is not None and len(finding.workers) > train and not pipeline:
         message = (
             f"has {train} samples to train on, fewer than the {len(finding.workers)} workers; take other data"
         )
@@ -41,9 +45,10 @@ def check_learn(finding: Finding) -> None:
 def _settings(finding: Finding, learn: Learn) -> None:
     if learn.momentum == 1.0:
         finding.say("must be below 1, got 1; write for example 0.9", "learn", "momentum")
-    if learn.shards == "dirichlet" and learn.alpha is None:
+    training = finding.scenario.training
+    if learn.shards == "dirichlet" and learn.alpha is None and not isinstance(training, Pipeline):
         finding.say("is missing; dirichlet needs it, write for example `alpha: 0.5`", "learn", "alpha")
-    if learn.shards != "dirichlet" and learn.alpha is not None:
+    if learn.shards != "dirichlet" and learn.alpha is not None and not isinstance(training, Pipeline):
         finding.no_effect(
             f"shards are {learn.shards}; remove it, or write `shards: dirichlet`", "learn", "alpha"
         )
@@ -53,6 +58,17 @@ def _settings(finding: Finding, learn: Learn) -> None:
     if "evaluate_every" in learn.model_fields_set and stop is not None and learn.evaluate_every > stop:
         why = f"the run ends after {stop} iterations and is looked at then; make it less, or remove it"
         finding.no_effect(why, "learn", "evaluate_every")
+
+
+def _pipeline(finding: Finding, learn: Learn) -> None:
+    """Note what the stages of one model, fed by one device, have no use for."""
+    for key, value in (("shards", learn.shards != "iid"), ("alpha", learn.alpha is not None)):
+        if value:
+            finding.no_effect("the central node has all the data; remove it", "learn", key)
+    model = finding.scenario.workload.model
+    if learn.model is not None and learn.model != model:
+        message = "the stages of a pipeline are layers of the workload's own model, which learns; remove it"
+        finding.say(message, "learn", "model", key=True)
 
 
 def _samples(finding: Finding, learn: Learn) -> int | None:

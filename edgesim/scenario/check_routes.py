@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from edgesim.scenario.build import link_targets
 from edgesim.scenario.finding import Finding
+from edgesim.scenario.pipeline_section import Pipeline
+from edgesim.scenario.pipeline_settings import recovers
 from edgesim.scenario.topologies import wires
 
 MAX_SAID = 5
@@ -17,7 +19,8 @@ def check_reachable(finding: Finding) -> None:
     lost, nodes = _lost(finding, frozenset())
     strangers = sorted(node for node in nodes if node not in finding.names.devices)
     hint = f"; or is the switch {strangers[0]!r} a misspelt device?" if strangers else ""
-    role = "server" if finding.hosts else "worker"
+    central = isinstance(finding.scenario.training, Pipeline)
+    role = "server" if finding.hosts else "central node" if central else "worker"
     for worker, (direction, anchor) in list(lost.items())[:MAX_SAID]:
         message = (
             f"there is no route {direction} the {role} {anchor!r} for the worker {worker!r}; add a link{hint}"
@@ -29,6 +32,8 @@ def check_reachable(finding: Finding) -> None:
 
 def check_cut_off(finding: Finding) -> None:
     """Note a cut for good from the start that leaves a worker without a route, waited for in vain."""
+    if recovers(finding.scenario.training):
+        return
     cut: dict[str, int] = {}
     for index, event in enumerate(finding.scenario.events):
         if event.at == 0 and event.cut is not None and event.cut.for_ is None:

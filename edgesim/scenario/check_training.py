@@ -4,30 +4,48 @@ from __future__ import annotations
 
 from edgesim.planning.cost import PlanningError
 from edgesim.planning.schedules import Queued, Schedule, pick
+from edgesim.scenario.check_pipeline import check_pipeline, check_stages
 from edgesim.scenario.finding import Finding
-from edgesim.scenario.switching import adapts
+from edgesim.scenario.pipeline_section import Pipeline
 from edgesim.scenario.training_section import ParameterServer
+from edgesim.scenario.unused import unused
 
 
 def check_training(finding: Finding) -> bool:
     """Note what is wrong with the training; return whether its devices can be relied on."""
     training, before = finding.scenario.training, len(finding.problems)
-    if isinstance(training, ParameterServer):
-        _hosts(finding, training)
-    _workers(finding)
-    if len(finding.problems) == before:
-        _enough(finding)
+    _devices(finding)
     sound = len(finding.problems) == before
+    if isinstance(training, Pipeline):
+        check_pipeline(finding, training, sound=sound)
+        return sound
     schedule = _schedule(finding)
     if isinstance(training, ParameterServer):
         _synchronization(finding, training, schedule)
-        _planner(finding, training, schedule)
+        _planner(finding, training)
     elif isinstance(schedule, Queued):
         message = (
             f"{training.schedule!r} sends to a server; all-reduce takes one with a barrier, such as dynacomm"
         )
         finding.say(message, "training", "schedule")
     return sound
+
+
+def _devices(finding: Finding) -> None:
+    """Note what is wrong with those who take part, each by itself, then all together."""
+    training, before = finding.scenario.training, len(finding.problems)
+    if isinstance(training, Pipeline):
+        finding.device(training.central, ("training", "central"))
+        _workers(finding, (training.central,), "central node")
+    else:
+        if isinstance(training, ParameterServer):
+            _hosts(finding, training)
+        _workers(finding, finding.hosts, "server")
+    if len(finding.problems) == before:
+        if isinstance(training, Pipeline):
+            check_stages(finding, training)
+        else:
+            _enough(finding)
 
 
 def _hosts(finding: Finding, training: ParameterServer) -> None:
@@ -48,16 +66,17 @@ def _hosts(finding: Finding, training: ParameterServer) -> None:
         seen.update(members)
 
 
-def _workers(finding: Finding) -> None:
+def _workers(finding: Finding, hosts: tuple[str, ...], role: str) -> None:
+    """Note workers that are not there, or are something else already: one of the `hosts`, in their role."""
     seen: dict[str, str] = {}
     for index, name in enumerate(finding.scenario.training.workers or ()):
         path = ("training", "workers", index)
         if not finding.device(name, path, group=True):
             continue
         members = finding.names.expand([name])
-        host = next((host for host in finding.hosts if host in members), None)
+        host = next((host for host in hosts if host in members), None)
         if host is not None:
-            finding.say(f"the server {host!r} cannot be a worker too; take it away", *path)
+            finding.say(f"the {role} {host!r} cannot be a worker too; take it away", *path)
         twice = next((member for member in members if member in seen), None)
         if twice is not None:
             finding.say(f"{twice!r} is a worker already by {seen[twice]!r}; remove one", *path)
@@ -99,11 +118,9 @@ def _synchronization(finding: Finding, training: ParameterServer, schedule: Sche
         finding.no_effect(f"under {kind} nobody waits for a gradient; remove it", "training", "on_crash")
 
 
-def _planner(finding: Finding, training: ParameterServer, schedule: Schedule | None) -> None:
-    if training.planner is None or schedule is None:
-        return
-    if not adapts(schedule):
-        message = f"only dynacomm plans during the run, this is {training.schedule!r}; remove it"
-        finding.no_effect(message, "training", "planner")
-    elif not training.planner.model_fields_set:
+def _planner(finding: Finding, training: ParameterServer) -> None:
+    idle = unused(training)
+    for path, why in idle.items():
+        finding.no_effect(why, "training", path)
+    if not idle and training.planner is not None and not training.planner.model_fields_set:
         finding.no_effect("it is empty; write `{policy: once}` or remove it", "training", "planner")

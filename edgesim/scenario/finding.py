@@ -64,6 +64,14 @@ class Finding:
         return False
 
     @cached_property
+    def used_by_alternatives(self) -> frozenset[str]:
+        """Settings inside `training` that an alternative uses, whether or not they have an effect without."""
+        from edgesim.scenario.dropping import Dropping
+        from edgesim.scenario.paths import blocks
+
+        return Dropping(self.scenario.training, blocks(self.scenario.compare)).used
+
+    @cached_property
     def worker_set(self) -> frozenset[str]:
         """Devices that train, for asking whether one does."""
         return frozenset(self.workers)

@@ -13,10 +13,11 @@ from typing import Any
 
 from edgesim.errors import Problem, ScenarioError
 from edgesim.scenario.document import Path_, label
+from edgesim.scenario.dropping import Dropping
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.model import Scenario
 from edgesim.scenario.names import workers_of
-from edgesim.scenario.switching import idle, planner_drops, switched
+from edgesim.scenario.switching import switched
 
 _PART = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([^\[\]]*)\]")
 
@@ -144,13 +145,16 @@ def _combinations(
 ) -> Iterator[tuple[dict[str, Any], Scenario]]:
     paths = list(dict.fromkeys(path for block in chosen for path in block))
     spelt = _spellings(single, chosen) if len(chosen) > 1 else {}
-    drops = planner_drops(single.training, chosen)
-    plain = override(single, "training.planner", None) if drops else single
+    dropping = Dropping(single.training, chosen)
+    plain: dict[tuple[str, ...], Scenario] = {(): single}
     seen: set[str] = set()
     for block in chosen:
         for values in product(*block.values()):
             point = dict(zip(block, values, strict=True))
-            variant = overrides(plain if idle(point) else single, point, AXIS)
+            gone = dropping.paths(point)
+            if gone not in plain:
+                plain[gone] = overrides(single, dict.fromkeys(gone))
+            variant = overrides(plain[gone], point, AXIS)
             if len(chosen) > 1:
                 point = {path: value_at(variant, path) for path in paths}
                 text = json.dumps(point, sort_keys=True)
@@ -169,8 +173,10 @@ def _sections(found: Found) -> Found:
 
     A path at which all methods that know it agree is not told, nor `workers` where the same devices train.
     """
-    told = [_flat(one.training.model_dump(mode="json")) for _, one in found]
-    given = [_flat(one.training.model_dump(mode="json", exclude_unset=True)) for _, one in found]
+    told = [_flat(one.training.model_dump(mode="json", by_alias=True)) for _, one in found]
+    given = [
+        _flat(one.training.model_dump(mode="json", by_alias=True, exclude_unset=True)) for _, one in found
+    ]
     differ = []
     for path in dict.fromkeys(path for section in given for path in section):
         values = [section.get(path) for section in told]

@@ -24,7 +24,7 @@ Batches = Annotated[int, *whole(1, _MOST)]
 Every = Annotated[
     int | Literal["never"],
     BeforeValidator(_every),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": _MOST}, {"const": "never"}]}),
+    WithJsonSchema({"type": ["integer", "string"], "minimum": 1, "maximum": _MOST, "pattern": "^never$"}),
 ]
 """Batches between two of something, or `never`."""
 Points = Annotated[tuple[Annotated[int, *whole(0, 10**6)], ...], Field(min_length=1)]
@@ -61,7 +61,7 @@ class Replication(Section):
     `never`."""
     global_: Every | None = Field(default=None, alias="global", examples=[200, "never"])
     """Batches between two copies of every stage on the central node; or `never`."""
-    optimizer: bool | None = None
+    optimizer: bool | None = Field(default=None, examples=[True])
     """Whether the state of the optimizer goes along."""
 
 

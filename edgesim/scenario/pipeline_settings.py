@@ -42,7 +42,9 @@ def resolved(training: Pipeline) -> Settings:
         own["partition"] = training.partition
     elif training.partition is not None:
         own["points"] = training.partition
-    return replace(base, **own)
+    found = replace(base, **own)
+    # what a schedule has for another execution than the one that is set
+    return replace(found, micro_batches=1) if found.execution == "1f1b" else replace(found, windows="stages")
 
 
 def single(training: object) -> bool:
@@ -50,6 +52,14 @@ def single(training: object) -> bool:
     try:
         return isinstance(training, Pipeline) and resolved(training).single
     except ValueError:  # an unknown schedule, which its check notes
+        return False
+
+
+def recovers(training: object) -> bool:
+    """Return whether a training is a pipeline that goes on without a device that has failed."""
+    try:
+        return isinstance(training, Pipeline) and resolved(training).recovery != "none"
+    except ValueError:  # as above
         return False
 
 
