@@ -41,6 +41,9 @@ def test_a_benchmark_gives_rows(script: str) -> None:
             for row in here.values():
                 free = not isinstance(SCHEDULES[row["training.schedule"]], Phased)
                 assert row["steady_s"] >= row["duplex_s" if free else "bound_s"] * (1 - 1e-9)
+    if script == "partition.py":
+        assert {"wall_ms", "limit_ms", "within"} <= rows[0].keys()
+        assert all(row["least"] >= -1e-9 for row in rows if row["what"] == "gain")
     if script == "dynacomm.py":
         alone = [row for row in rows if row["network"] != "uplink"]
         assert max(abs(row["prediction_error"]) for row in alone) < 1e-3

@@ -138,6 +138,43 @@ def test_copies_that_bind_change_the_plan(seed):
     assert bound > 4
 
 
+def twin_case(rng):
+    """Devices of which some are alike, behind rates that are partly alike."""
+    devices, layers = rng.randint(2, 4), rng.randint(2, 6)
+    rates = [[rng.choice([1.0, 2.0]) for _ in range(devices)] for _ in range(devices)]
+    if rng.random() < 0.6:
+        rates = [[1.5] * devices for _ in range(devices)]
+    return {
+        "layer_s": [rng.choice([0.5, 1.0, 2.0]) for _ in range(layers)],
+        "output_bytes": [rng.choice([0.0, 0.5, 1.0]) for _ in range(layers)],
+        "bandwidth": rates,
+        "capacity": [1.0, *(rng.choice([1.0, 2.0]) for _ in range(devices - 1))],
+        "first": rng.choice([0, None]),
+        "weights": [rng.randint(1, 4) for _ in range(layers)],
+        "activations": [rng.randint(0, 4) for _ in range(layers)],
+        "memory": [rng.choice([15, 25]) for _ in range(devices)],
+        "replicas": True,
+    }
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_devices_that_are_alike_do_not_hide_the_best(seed):
+    rng = random.Random(2000 + seed)
+    planned = 0
+    for _ in range(100):
+        case = twin_case(rng)
+        found = sorted(everything(case))
+        if not found:
+            continue
+        planned += 1
+        made = plan(**case, method="exact")
+        assert made.period_s == pytest.approx(found[0][0], rel=2e-9)
+        best = [order for period, _, order in found if period <= found[0][0] * (1 + 1e-9)]
+        fewest = min(map(len, best))
+        assert sorted(made.order) == list(min(sorted(one) for one in best if len(one) == fewest))
+    assert planned > 40
+
+
 def test_it_is_never_slower_than_the_paper():
     rng = random.Random(5)
     faster = 0
