@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgesim.errors import EdgesimError
-from edgesim.report.html import html_picture, html_table, png
+from edgesim.report import pipeline_tables
+from edgesim.report.html import html_picture, html_sheet, html_table, png
 from edgesim.report.numbers import amount, duration, share
+from edgesim.report.pipeline import in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,12 +86,17 @@ class Result:
     def save_pictures(self, path: str | Path) -> list[str]:
         """Write `timeline.png`, `trace.json.gz` and, if anything was learnt, `learning.png` into a directory.
 
-        Return what failed or is cut short.
+        Of a pipeline there is `pipeline.png` too, and `recovery.png` if it recovered from anything. Return
+        what failed or is cut short.
         """
         from edgesim.report import perfetto, storage
 
         complaints = []
         makers = [(storage.FIGURE, self._png), (storage.TRACE, self._trace)]
+        if self.pipelined:
+            makers.append((storage.PIPELINE, lambda: png(self.plot_pipeline())))
+        if self.summary.get("recoveries"):
+            makers.append((storage.RECOVERY, lambda: png(self.plot_recovery())))
         if self.learnt:
             makers.append((storage.LEARNING, lambda: png(self.plot_learning())))
         for name, make in makers:
@@ -121,6 +128,21 @@ class Result:
     def updates(self) -> pd.DataFrame:
         """Changes of the parameters, a row each; columns of `timeline.UPDATE_COLUMNS`, times in s."""
         return _frame(self.tables.updates)
+
+    @cached_property
+    def recoveries(self) -> pd.DataFrame:
+        """Recoveries of a pipeline, a row each, times in s; columns of `pipeline_tables.RECOVERY_COLUMNS`."""
+        return _rows(pipeline_tables.recovery_rows(self.summary), pipeline_tables.RECOVERY_COLUMNS)
+
+    @cached_property
+    def partitions(self) -> pd.DataFrame:
+        """Plans that were in force in a pipeline, a row a stage: `pipeline_tables.PLAN_COLUMNS`."""
+        return _rows(pipeline_tables.plan_rows(self.summary), pipeline_tables.PLAN_COLUMNS)
+
+    @cached_property
+    def repartitions(self) -> pd.DataFrame:
+        """Times at which layers moved, a row each; columns of `pipeline_tables.REPARTITION_COLUMNS`."""
+        return _rows(pipeline_tables.repartition_rows(self.summary), pipeline_tables.REPARTITION_COLUMNS)
 
     @property
     def scenario(self) -> Scenario:
@@ -158,7 +180,7 @@ class Result:
 
         return figures.timeline(
             self.tables,
-            devices=tuple(devices or self.devices),
+            devices=tuple(devices or in_order(self.summary)),
             server=self.server,
             servers=servers_of(self.tables, self.summary),
             zoom=zoom,
@@ -186,8 +208,38 @@ class Result:
         found = learning_figure.lessons([("", self.tables, self.summary)])
         return learning_figure.learning_figure(found, title=_lesson(self.summary), width=width)
 
+    @property
+    def pipelined(self) -> bool:
+        """Whether the run trained in a pipeline, and its summary tells of it."""
+        return bool(self.summary.get("partitions"))
+
+    def plot_pipeline(self, *, width: float = 12.0) -> Figure:
+        """Return time per batch, layers by device and capacities against simulated time; `width` in inches.
+
+        Raises `EdgesimError` if the run was no pipeline.
+        """
+        if not self.pipelined:
+            raise EdgesimError("this run was no pipeline; say `training: {method: pipeline}` in its scenario")
+        from edgesim.report import pipeline_figure
+
+        return pipeline_figure.pipeline_figure(
+            self.tables, self.summary, title=_title(self.summary), width=width
+        )
+
+    def plot_recovery(self, *, width: float = 10.0) -> Figure:
+        """Return what each recovery took, term by term; `width` is in inches.
+
+        Raises `EdgesimError` if there was none.
+        """
+        from edgesim.report import recovery_figure
+
+        found = recovery_figure.recovered([("", self.summary)])
+        if not found:
+            raise EdgesimError("nothing was recovered from in this run; let a device fail in its `events`")
+        return recovery_figure.recovery_figure(found, title=_title(self.summary), width=width)
+
     def explain(self) -> str:
-        """Return one sentence: which device waits for what, and which link is full."""
+        """Return one sentence: which device waits for what, and which link is full; of a pipeline more."""
         from edgesim.report.explain import explain
 
         return explain(self.tables, self.summary)
@@ -210,7 +262,10 @@ class Result:
     def _trace(self) -> bytes:
         from edgesim.report.perfetto import trace
 
-        return trace(self.tables, devices=self.devices, server=self.server)
+        return trace(self.tables, devices=in_order(self.summary), server=self.server)
+
+    def _html_sheets(self) -> str:
+        return "".join(html_sheet(*sheet) for sheet in pipeline_tables.sheets(self.summary))
 
     def __repr__(self) -> str:
         partial = "" if self.summary.get("complete") else ", partial"
@@ -223,7 +278,9 @@ class Result:
     def _repr_html_(self) -> str:
         return (
             f"<div><p><b>{html.escape(_title(self.summary))}</b><br>{html.escape(self.explain())}</p>"
-            f"{html_table(headline(self.summary))}{html_picture(self.plot_timeline)}"
+            f"{html_table(headline(self.summary))}{self._html_sheets()}{html_picture(self.plot_timeline)}"
+            f"{html_picture(self.plot_pipeline) if self.pipelined else ''}"
+            f"{html_picture(self.plot_recovery) if self.summary.get('recoveries') else ''}"
             f"{html_picture(self.plot_learning) if self.learnt else ''}</div>"
         )
 
@@ -239,6 +296,7 @@ def headline(summary: Mapping[str, Any]) -> dict[str, str]:
         "iteration (steady)": duration(times.get("steady")),
         "iteration (mean)": duration(times.get("mean")),
         "lower bound": f"{duration(bounds.get('iteration_s'))}" + (f" (x {ratio:.2f})" if ratio else ""),
+        **pipeline_tables.headlines(summary),
         "bytes sent": amount(summary.get("bytes_sent"), "B"),
         "bytes lost": amount(summary.get("bytes_lost"), "B"),
         "transfer hidden": share(summary.get("overlap")),
@@ -255,6 +313,12 @@ def _percent(value: float | None) -> str:
 def _frame(table: Any) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(rows, columns=list(columns))
 
 
 def _title(summary: Mapping[str, Any]) -> str:

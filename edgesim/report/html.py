@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,3 +35,13 @@ def html_table(rows: Mapping[str, str]) -> str:
         for name, value in rows.items()
     )
     return f"<table>{cells}</table>"
+
+
+def html_sheet(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table with a title and headings."""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in columns)
+    cells = (
+        "".join(f"<td style='text-align:right'>{html.escape(value)}</td>" for value in row) for row in rows
+    )
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    return f"<table><caption>{html.escape(title)}</caption><tr>{head}</tr>{body}</table>"

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SUMMARY, SCENARIO, FIGURE, TRACE = "summary.json", "scenario.yaml", "timeline.png", "trace.json.gz"
-LEARNING = "learning.png"
-PICTURES = (FIGURE, LEARNING, TRACE)
+LEARNING, PIPELINE, RECOVERY = "learning.png", "pipeline.png", "recovery.png"
+PICTURES = (FIGURE, LEARNING, PIPELINE, RECOVERY, TRACE)
 """Made when the rows are there; those of an earlier run go when another begins."""
 ROW_GROUP = 250_000
 """Rows a row group of a merged table."""
