@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from edgesim.training import all_reduce, parameter_server
+from edgesim.training import all_reduce, parameter_server, pipeline
 from edgesim.training.parameter_server import TrainingRun
 
 METHODS: dict[str, Callable[..., TrainingRun]] = {
     "parameter-server": parameter_server.start,
     "all-reduce": all_reduce.start,
+    "pipeline": pipeline.start,
 }
 """Every training method by name: from simulation, workload, timer, config and learner to a started run."""
 
-__all__ = ["METHODS", "all_reduce", "parameter_server"]
+__all__ = ["METHODS", "all_reduce", "parameter_server", "pipeline"]

@@ -1,0 +1,48 @@
+"""What the devices of a pipeline know of the network between them: declared at first, measured since."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from edgesim.cluster import Cluster
+from edgesim.training.expectation import channel
+
+WEIGHT = 0.25
+"""Of a new measurement, in the mean that follows it."""
+
+
+class Links:
+    """Rates and latencies between devices, as far as messages have shown them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._rates: dict[tuple[str, str], float] = {}
+
+    def seen(self, source: str, target: str, nbytes: float, time_s: float) -> None:
+        """Take note of a message of some B that was on its way for some s."""
+        if nbytes <= 0.0 or time_s <= 0.0:
+            return
+        rate, before = nbytes / time_s, self._rates.get((source, target))
+        self._rates[source, target] = rate if before is None else before + WEIGHT * (rate - before)
+
+    def known(self, source: str, target: str) -> bool:
+        """Tell whether a message has shown the rate from one device to another."""
+        return (source, target) in self._rates
+
+    def rate_Bps(self, source: str, target: str) -> float:
+        """Return what is known of the rate from one device to another, in B/s."""
+        if source == target:
+            return float("inf")
+        if (source, target) not in self._rates:
+            self._rates[source, target] = channel(self._cluster, source, target).rate_Bps
+        return self._rates[source, target]
+
+    def matrix(self, devices: Sequence[str]) -> list[list[float]]:
+        """Return the rates from each device (row) to each, in B/s."""
+        return [[self.rate_Bps(source, target) for target in devices] for source in devices]
+
+    def latency_s(self, devices: Sequence[str]) -> float:
+        """Return the mean declared latency of one message between neighbours in a list of devices, in s."""
+        ways = [channel(self._cluster, a, b) for a, b in pairwise(devices)]
+        return sum(way.latency_s + way.startup_s for way in ways) / len(ways) if ways else 0.0

@@ -1,0 +1,126 @@
+"""From what the central node knows to a set-up of the pipeline: stages, devices, windows, expected period."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from edgesim.plan import Partition
+from edgesim.planning import partition
+from edgesim.planning.pipeline_orders import windows as paper_windows
+from edgesim.planning.pipeline_period import gpipe_makespan, minimal_windows, steady_period
+from edgesim.training.pipeline_config import Config
+from edgesim.training.pipeline_costs import Costs
+from edgesim.training.pipeline_links import Links
+from edgesim.training.pipeline_term import Setup
+
+PARTITION_S = 3e-8
+"""Time of one step of the program for partitions on the profiled host, of which there are S L^2, in s:
+`benchmarks/partition.py` takes about 10 ms for L = 150 and S = 16."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Knowledge:
+    """What the central node knows when it plans."""
+
+    config: Config
+    costs: Costs
+    layer_s: tuple[float, ...]
+    """Forward and backward time of each layer on the central node, as it measured them at the start, in s."""
+    links: Links
+    memory: Mapping[str, float]
+    """Memory of each device, in B."""
+
+    @property
+    def crossing(self) -> list[float]:
+        """Bytes that cross a cut behind each layer one way, in B."""
+        return [self.costs.crossing_bytes(layer) for layer in range(self.costs.layers)]
+
+    def partition(self, devices: Sequence[str], capacity: Mapping[str, float]) -> Partition:
+        """Return the partition over some devices, the central node first, that the settings ask for."""
+        config = self.config
+        fixed = config.points
+        if fixed is not None and len(fixed) == len(devices) - 1:
+            return Partition(points=fixed, order=tuple(range(len(devices))), period_s=0.0, method="given")
+        method = "ftpipehd" if fixed is not None else config.partition
+        names = list(devices)
+        if method == "exact":
+            return self._exact(names, capacity)
+        names = names[: self.costs.layers]
+        return partition.plan(
+            self.layer_s,
+            self.crossing,
+            self.links.matrix(names),
+            [capacity.get(name, 1.0) for name in names],
+            method,
+        )
+
+    def _exact(self, names: Sequence[str], capacity: Mapping[str, float]) -> Partition:
+        layers = range(self.costs.layers)
+        limits = [self.memory[name] for name in names]
+        finite = any(limit < float("inf") for limit in limits)
+        one = [range(layer, layer + 1) for layer in layers]
+        return partition.plan(
+            self.layer_s,
+            self.crossing,
+            self.links.matrix(names),
+            [capacity.get(name, 1.0) for name in names],
+            "exact",
+            memory=[None if limit == float("inf") else limit for limit in limits] if finite else None,
+            weights=[self.costs.parameter_bytes(layer) for layer in one] if finite else None,
+            activations=[self.costs.activation_bytes(layer) for layer in one] if finite else None,
+            extra=1.0 + self.config.optimizer_state,
+            replicas=self.config.replication.chain is not None,
+            latency_s=self.links.latency_s(names),
+        )
+
+    def setup(self, devices: Sequence[str], capacity: Mapping[str, float]) -> Setup:
+        """Return the set-up for some devices, the central node first, of capacities as measured so far."""
+        made = self.partition(devices, capacity)
+        hosts = tuple(devices[place] for place in made.order)
+        return self.completed(made.points, hosts, capacity)
+
+    def completed(
+        self, points: tuple[int, ...], hosts: tuple[str, ...], capacity: Mapping[str, float]
+    ) -> Setup:
+        """Return a set-up with windows and the period that follows from what is known."""
+        setup = Setup(points=points, hosts=hosts, layers=self.costs.layers, windows=paper_windows(len(hosts)))
+        period_s = self.period_s(setup, capacity)
+        windows = setup.windows
+        if self.config.windows == "minimal" and self.config.execution == "1f1b":
+            stage_s, ways = self._times(setup, capacity)
+            # the least period that any windows allow: that of the slowest stage or direction of a link
+            least_s = max([*stage_s, *(max(way) for way in ways)])
+            windows = tuple(minimal_windows(stage_s, ways, least_s))
+            period_s = least_s
+        return Setup(points=points, hosts=hosts, layers=self.costs.layers, windows=windows, period_s=period_s)
+
+    def period_s(self, setup: Setup, capacity: Mapping[str, float]) -> float:
+        """Return the time between two batches that follows from what is known, in s."""
+        stage_s, ways = self._times(setup, capacity)
+        config = self.config
+        if config.execution in ("gpipe", "1f1b-flush"):
+            parts = config.micro_batches
+            third = [time_s / parts / 3.0 for time_s in stage_s]
+            forward, backward = ([a / parts for a, _ in ways], [b / parts for _, b in ways])
+            return gpipe_makespan(third, [2.0 * time_s for time_s in third], forward, backward, parts)
+        return steady_period(stage_s, ways, setup.windows)
+
+    def _times(
+        self, setup: Setup, capacity: Mapping[str, float]
+    ) -> tuple[list[float], list[tuple[float, float]]]:
+        """Return forward and backward time of each stage, and the two ways of each link, in s."""
+        stage_s = [
+            capacity.get(host, 1.0) * sum(self.layer_s[layer] for layer in layers)
+            for host, layers in zip(setup.hosts, setup.stages, strict=True)
+        ]
+        ways = []
+        for index, layers in enumerate(setup.stages[:-1]):
+            near, far = setup.hosts[index], setup.hosts[index + 1]
+            nbytes = self.costs.crossing_bytes(layers.stop - 1)
+            ways.append((nbytes / self.links.rate_Bps(near, far), nbytes / self.links.rate_Bps(far, near)))
+        return stage_s, ways
+
+    def work_s(self, devices: int) -> float:
+        """Return the time of making one plan on the profiled host, in s: S L^2 steps."""
+        return PARTITION_S * devices * self.costs.layers**2

@@ -1,0 +1,271 @@
+"""What a pipeline does when a batch does not come back: who has failed, who takes over, from which weights.
+
+`ftpipehd` (section 3 of the paper): the devices that are left share the layers anew; each takes what it lacks
+from live weights or copies; batches in flight are computed again; updates since the copy are lost.
+`respipe` (ICASSP 2021, as modelled here): the successor of a failed stage runs it too, from its own chain
+replica; the loss of both is fatal. `checkpoint`: everybody goes back to the last snapshot. `lossless`: see
+`recovery_lossless`. `none`: the training ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from simpy import AnyOf, Event
+
+from edgesim.errors import SimulationError
+from edgesim.planning.replication import Fetch, Holdings, Unrecoverable, sources
+from edgesim.timeline import Tag
+from edgesim.training.pipeline_facts import Phases, Row
+from edgesim.training.pipeline_move import Change, Interrupted, Mover, sizes_of
+from edgesim.training.pipeline_term import Setup
+from edgesim.training.pipeline_weights import Copy
+
+if TYPE_CHECKING:
+    from edgesim.training.pipeline_central import Central
+
+Process = Generator[Event, Any, Any]
+MEASURE_BYTES = 65536.0
+"""Size of a message that measures the bandwidth between two neighbours, in B."""
+
+
+class Recoverer:
+    """Brings a pipeline back that has stopped."""
+
+    def __init__(self, central: Central) -> None:
+        self.central = central
+        self.line = central.line
+
+    def recover(self, *, reported: bool = False) -> Process:
+        """Find out who has failed, and go on without them, until that has worked."""
+        while True:
+            try:
+                done = yield from self._attempt(reported)
+            except Interrupted:
+                row = self.line.central.facts.recoveries[-1]
+                row["outcome"] = "interrupted by another failure"
+                continue
+            if done:
+                return
+
+    def _attempt(self, reported: bool) -> Process:
+        central, line = self.central, self.line
+        central.facts.overtaken()
+        row = central.facts.recovery()
+        phases = Phases(line, "recovery", row)
+        phases.enter("probe")
+        asked = [name for name in dict.fromkeys(line.term.setup.hosts) if name != central.name]  # type: ignore[union-attr]
+        detection = line.config.detection
+        answers: dict[str, int] = yield from line.calls.probe(
+            asked, central.probe_timeout_s, parallel=detection.policy == "adaptive"
+        )
+        failed = [name for name in asked if name not in answers]
+        restarted = [name for name in asked if name in answers and answers[name] != central.lives[name]]
+        self._note(row, failed, restarted)
+        if not failed and not restarted:
+            phases.close("false-alarm")
+            row["outcome"] = "false alarm"
+            central.mark(central.name, "false-alarm", str(central.oldest))
+            central.false_alarm()
+            return True
+        try:
+            yield from self._go_on(phases, failed, restarted, answers)
+        except (Unrecoverable, SimulationError) as error:
+            phases.leave()
+            row["outcome"] = f"unrecoverable: {error}"
+            raise
+        return True
+
+    def _note(self, row: Row, failed: list[str], restarted: list[str]) -> None:
+        """Write down who has failed, and when that was."""
+        nodes = self.line.nodes
+        row["devices"] = [*failed, *restarted]
+        row["kind"] = "mixed" if failed and restarted else "failed" if failed else "restarted"
+        if not failed and not restarted:
+            row["kind"] = "false-alarm"
+        crashes = [nodes[name].crashed_s for name in row["devices"] if nodes[name].life > 0]
+        row["failed_s"] = min(crashes, default=row["time_s"])
+        row["detect_s"] = max(row["time_s"] - row["failed_s"], 0.0)
+        for name in failed:
+            self.central.mark(name, "failed")
+        for name in restarted:
+            self.central.mark(name, "restarted")
+
+    def _go_on(
+        self, phases: Phases, failed: list[str], restarted: list[str], answers: Mapping[str, int]
+    ) -> Process:
+        central, line = self.central, self.line
+        policy = line.config.recovery
+        if policy == "none":
+            raise SimulationError(
+                f"{', '.join([*failed, *restarted])} failed, and recovery is none; "
+                "take another, such as ftpipehd"
+            )
+        lives = {central.name: line.nodes[central.name].life, **answers}
+        if policy == "lossless":
+            from edgesim.training.recovery_lossless import replay
+
+            if (yield from replay(self, phases, failed, restarted, lives)):
+                return
+        hosts = line.term.setup.hosts  # type: ignore[union-attr]
+        left = [name for name in dict.fromkeys(hosts) if name not in failed]
+        for name in failed:
+            central.capacity.pop(name, None)
+            central.lives.pop(name, None)
+        if policy != "respipe":
+            phases.enter("measure")
+            yield from self._measure(left)
+        phases.enter("plan")
+        change = yield from self._planned(left, failed, restarted)
+        yield from self.carry_out(phases, change, lives, "recovery")
+
+    # --- planning ---------------------------------------------------------------------------------------
+
+    def _measure(self, names: list[str]) -> Process:
+        """Measure the bandwidth between neighbours-to-be, all at once."""
+        line = self.line
+        pairs = list(pairwise(names))
+        flows = []
+        for source, target in [*pairs, *((b, a) for a, b in pairs)]:
+            flows.append(line.sim.network.send(source, target, MEASURE_BYTES, Tag("measure")))
+        patience = line.sim.env.timeout(self.central.probe_timeout_s)
+        for flow in flows:
+            if not flow.triggered:
+                yield AnyOf(line.sim.env, [flow, patience])
+            if flow.triggered and not flow.lost:
+                line.links.seen(flow.source, flow.target, flow.bytes, flow.end_s - flow.start_s)
+
+    def _planned(self, left: list[str], failed: list[str], restarted: list[str]) -> Process:
+        """Return the change that brings the pipeline back, after the time of planning it."""
+        central, line = self.central, self.line
+        yield from central.plan_task(len(left))
+        if line.config.recovery == "respipe":
+            return self._taken_over(failed, restarted)
+        if line.config.recovery == "checkpoint":
+            return self._rolled_back(left, restarted)
+        setup = central.knowledge.setup(left, central.capacity)
+        live = {name: frozenset(line.nodes[name].live) for name in left if name not in restarted}
+        chain = {name: frozenset(line.nodes[name].chain) for name in left}
+        holdings = Holdings(live=live, chain=chain, whole=frozenset(line.nodes[central.name].whole))
+        old = line.term.setup  # type: ignore[union-attr]
+        fetches = sources(setup.needs(), holdings, old.hosts, old.stages, central.name)
+        return self.change(setup, len(central.history), fetches)
+
+    def change(self, setup: Setup, first: int, fetches: tuple[Fetch, ...]) -> Change:
+        """Return a change with the copies that its fetches restore, as they are now."""
+        copies: dict[int, Copy] = {}
+        for fetch in fetches:
+            node = self.line.nodes[fetch.source]
+            held = node.chain if fetch.held == "chain" else node.whole
+            if fetch.held != "live":
+                copies.update({layer: held[layer] for layer in fetch.layers})
+        sizes = sizes_of(self.line, fetches, copies)
+        return Change(setup=setup, first=first, fetches=fetches, copies=copies, sizes=sizes)
+
+    def _taken_over(self, failed: list[str], restarted: list[str]) -> Change:
+        """Return the change by which the successors of failed stages run these too (ResPipe)."""
+        line, old = self.line, self.line.term.setup  # type: ignore[union-attr]
+        gone = {*failed, *restarted}
+        hosts = list(old.hosts)
+        fetches: list[Fetch] = []
+        for index, (host, layers) in enumerate(zip(old.hosts, old.stages, strict=True)):
+            if host not in gone:
+                continue
+            holder = line.replicator.holder(line.stages[index])
+            if holder is None or holder.name in gone or not set(layers) <= set(holder.chain):
+                name = "nobody" if holder is None else holder.name
+                raise Unrecoverable(
+                    tuple(layers), f"{host} has failed, and {name}, who held its copy, as well"
+                )
+            hosts[index] = holder.name
+            fetches.append(
+                Fetch(target=holder.name, source=holder.name, layers=tuple(layers), kind="own-chain")
+            )
+        setup = self.central.knowledge.completed(old.points, tuple(hosts), self.central.capacity)
+        return self.change(setup, len(self.central.history), tuple(fetches))
+
+    def _rolled_back(self, left: list[str], restarted: list[str]) -> Change:
+        """Return the change by which everybody goes back to the last snapshot.
+
+        Each device has kept its part of it; what it lacks comes from the central node.
+        """
+        central, line = self.central, self.line
+        old = line.term.setup  # type: ignore[union-attr]
+        setup = central.knowledge.setup(left, central.capacity)
+        whole = line.nodes[central.name].whole
+        first = min(copy.version for copy in whole.values())
+        fetches: list[Fetch] = []
+        for name, layers in setup.needs().items():
+            kept = [n for n in layers if name in restarted or (name != central.name and old.owner(n) != name)]
+            own = [layer for layer in layers if layer not in set(kept)]
+            for source, some in ((name, own), (central.name, kept)):
+                fetches += [
+                    Fetch(target=name, source=source, layers=run, kind="own-global") for run in _runs(some)
+                ]
+        copies = {layer: whole[layer] for layer in range(line.costs.layers)}
+        sizes = sizes_of(line, fetches, copies)
+        return Change(setup=setup, first=first, fetches=tuple(fetches), copies=copies, sizes=sizes)
+
+    # --- carrying out -----------------------------------------------------------------------------------
+
+    def carry_out(self, phases: Phases, change: Change, lives: Mapping[str, int], why: str) -> Process:
+        """Carry out a change, and begin the next term."""
+        central, line = self.central, self.line
+        row = phases.row
+        members = {name: lives[name] for name in lives if name in self._concerned(change)}
+        mover = Mover(line, change, members)
+        phases.enter("fetch")
+        try:
+            yield from mover.prepare()
+            phases.enter("commit")
+            yield from mover.commit()
+        except Interrupted:
+            phases.leave()
+            mover.release()
+            raise
+        mover.release()
+        row["batches_recomputed"] = central.begun - change.first
+        row["bytes_moved"] += change.moved_bytes
+        row["points"], row["order"] = list(change.setup.points), list(change.setup.hosts)
+        row["updates_lost"] = self._commit(change, why)
+        row["outcome"] = "recovered"
+        central.facts.refilling(phases)
+
+    def _concerned(self, change: Change) -> set[str]:
+        """Return who takes part in a change: who has a stage, or had one, or gives layers."""
+        old = self.line.term.setup  # type: ignore[union-attr]
+        return {*change.setup.hosts, *old.hosts, *(fetch.source for fetch in change.fetches)}
+
+    def _commit(self, change: Change, why: str) -> int:
+        """Change over: weights from copies, batches in flight given up; return the updates that are lost."""
+        central, line = self.central, self.line
+        assert line.term is not None
+        line.term.close()
+        everything = range(line.costs.layers)
+        if line.learner is not None:
+            line.learner.forget(change.first, everything)
+        momentum = line.config.replication.optimizer
+        by_layer = [((layer,), copy) for layer, copy in sorted(change.copies.items())]
+        lost = line.weights.restore(by_layer, change.first, momentum=momentum)
+        if line.config.repartition.momentum == "reset" and line.learner is not None:
+            line.learner.reset(everything)
+        central.enter(change.setup, change.first, why)
+        line.replicator.after_commit()
+        return lost
+
+
+def _runs(layers: list[int]) -> list[tuple[int, ...]]:
+    """Return rising layers as runs of consecutive ones.
+
+    >>> _runs([1, 2, 5])
+    [(1, 2), (5,)]
+    """
+    runs: list[tuple[int, ...]] = []
+    for layer in layers:
+        if runs and runs[-1][-1] == layer - 1:
+            runs[-1] = (*runs[-1], layer)
+        else:
+            runs.append((layer,))
+    return runs

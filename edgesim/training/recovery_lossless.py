@@ -1,0 +1,150 @@
+"""Recovery without loss: a copy of the lost stage, and its neighbours' logs, from which it computes again.
+
+The neighbours of a stage keep what they have sent to it since its copy was made: activations upstream,
+gradients downstream. A new host puts the copy back, all versions that batches in flight need included, and
+computes every pass since again, in the same order and with the same inputs. So it ends with the very bits
+that were lost, and goes on where the old host was; the other stages wait, and lose nothing.
+
+The stage moves whole: back to its device if that has restarted, else to the holder of its copy, which then
+has two stages. Where the holder has failed as well, the recovery of FTPipeHD takes its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from simpy import Event
+
+from edgesim.planning.replication import Fetch
+from edgesim.training.pipeline_facts import Phases
+from edgesim.training.pipeline_move import Change, Interrupted, Mover
+from edgesim.training.pipeline_node import Node
+from edgesim.training.pipeline_stage import Before, Stage
+from edgesim.training.pipeline_weights import Copy
+
+if TYPE_CHECKING:
+    from edgesim.training.recovery import Recoverer
+
+Process = Generator[Event, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A stage whose device has failed, and who puts it back."""
+
+    stage: Stage
+    holder: Node
+    host: Node
+    copy: Copy
+
+    @property
+    def fetch(self) -> Fetch:
+        """Return how its copy comes to its host."""
+        return Fetch(
+            target=self.host.name,
+            source=self.holder.name,
+            layers=tuple(self.stage.layers),
+            kind="own-chain" if self.holder is self.host else "successor",
+        )
+
+
+def replay(
+    recoverer: Recoverer,
+    phases: Phases,
+    failed: list[str],
+    restarted: list[str],
+    lives: Mapping[str, int],
+) -> Process:
+    """Put the lost stages back by copy and replay; return False, with nothing done, where that cannot be."""
+    central, line = recoverer.central, recoverer.line
+    assert line.term is not None
+    phases.enter("plan")
+    yield from central.plan_task(len(line.stages))
+    found = _lost(recoverer, {*failed, *restarted}, set(restarted))
+    if found is None:
+        phases.row["policy"] = "ftpipehd (a copy was lost as well)"
+        return False
+    fetches = tuple(one.fetch for one in found)
+    sizes = {one.fetch: one.copy.bytes for one in found}
+    change = Change(setup=line.term.setup, first=0, fetches=fetches, copies={}, sizes=sizes)
+    members = {one.host.name: lives[one.host.name] for one in found}
+    members |= {one.holder.name: lives[one.holder.name] for one in found}
+    mover = Mover(line, change, members, freeze=False)
+    phases.enter("fetch")
+    try:
+        yield from mover.prepare()
+        phases.enter("commit")
+        yield from mover.commit()
+    except Interrupted:
+        phases.leave()
+        mover.release()
+        raise
+    mover.release()
+    row = phases.row
+    row["batches_recomputed"] = max(one.stage.done[True][0] + 1 - one.copy.version for one in found)
+    row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found)
+    row["points"], row["order"] = list(line.term.setup.points), list(line.term.setup.hosts)
+    row["outcome"] = "recovered"
+    central.rejoin(lives)
+    central.facts.refilling(phases)
+    return True
+
+
+def _lost(recoverer: Recoverer, gone: set[str], back: set[str]) -> list[Lost] | None:
+    """Return the lost stages with their copies and new hosts; None where a copy is lost too."""
+    line = recoverer.line
+    found: list[Lost] = []
+    for stage in line.stages:
+        if stage.node.name not in gone:
+            continue
+        holder = line.replicator.holder(stage)
+        if holder is None or holder.name in gone or stage.layers.start not in holder.chains:
+            return None
+        copy = holder.chains[stage.layers.start][1]
+        if copy.layers != stage.layers or not _logged(stage, copy.version):
+            return None
+        host = stage.node if stage.node.name in back else holder
+        found.append(Lost(stage, holder, host, copy))
+    return found
+
+
+def _logged(stage: Stage, batch: int) -> bool:
+    """Tell whether the neighbours of a stage have logged all that they sent it from a batch on."""
+    stages = stage.term.stages
+    before = stages[stage.index - 1].log.start[True]
+    after = 0 if stage.index == stage.term.last else stages[stage.index + 1].log.start[False]
+    return max(before, after) <= batch
+
+
+def _put_back(recoverer: Recoverer, found: list[Lost]) -> float:
+    """Let the new hosts begin, with what the neighbours have logged; return the bytes of that."""
+    line = recoverer.line
+    assert line.term is not None
+    fresh: list[Stage] = []
+    for one in found:
+        old = one.stage
+        line.weights.put_back(one.copy)
+        before = Before(
+            first=one.copy.version,
+            forward=old.done[True],
+            backward=old.done[False],
+            reads=dict(one.copy.reads),
+        )
+        fresh.append(line.term.rehost(old.index, one.host, before))
+    sent = sum(_resend(stage) for stage in fresh)
+    line.term.resume(fresh)
+    return sent
+
+
+def _resend(stage: Stage) -> float:
+    """Let the neighbours of a stage send it again what they have logged; return the bytes."""
+    stages, total = stage.term.stages, 0.0
+    for step, forward in ((-1, True), (1, False)):
+        place = stage.index + step
+        if 0 <= place < len(stages):
+            for one, size in stages[place].log.since(forward, stage.first):
+                total += size if stages[place].node is not stage.node else 0.0
+                stages[place].send_again(one, size)
+    return total
