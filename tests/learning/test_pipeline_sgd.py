@@ -406,6 +406,12 @@ def test_replicas_learn_on_their_own_until_they_are_merged(data):
     speeds = [learning._layers[0]._replicas[replica].velocity_p for replica in range(3)]
     assert not torch.allclose(speeds[0], speeds[1], atol=1e-4), "each keeps its own velocity"
     assert not torch.equal(learning.vector, start)
+    learning.merge(layers, 3)
+    merged = learning.vector
+    in_turn(learning, 1, first=9)
+    moved = learning.vector - merged
+    learning.merge(layers, 2)  # of three: the third is gone
+    assert torch.allclose(learning.vector, merged + moved * 3 / 2, atol=1e-6)
 
 
 @pytest.mark.parametrize("delay", [0, 1, 2, 4])
@@ -555,6 +561,28 @@ def test_a_batch_that_is_sent_again_counts_once(data):
     learning.learn(micro, stages[1])
     with pytest.raises(AssertionError, match="batch 0 is to update version 1, which has it"):
         learning.update(0, stages[1])
+
+
+def test_a_gradient_is_computed_once_for_all_stages_each_time(data, monkeypatch):
+    learning, stages, made = learner(data), stages_of([0, 2], 4), []
+    compute = Student.gradient
+    monkeypatch.setattr(Student, "gradient", lambda *given: made.append(1) or compute(*given))
+
+    def through(batch, *, update):
+        for stage in stages:
+            learning.read(MicroBatch(batch), stage)
+        for stage in reversed(stages):
+            learning.learn(MicroBatch(batch), stage)
+            if update:
+                learning.update(batch, stage)
+
+    through(0, update=True)
+    assert len(made) == 1
+    through(0, update=False)  # sent again, at other weights
+    assert len(made) == 2
+    learning.forget(0, range(4))
+    through(0, update=False)  # and again at the same, which nobody needs any more
+    assert len(made) == 3
 
 
 def test_calls_out_of_turn_are_our_own_bugs(data):
