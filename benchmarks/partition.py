@@ -2,10 +2,10 @@
 
     python benchmarks/partition.py [--json] [--quick]
 
-Planning: median wall time beside the limit that is set for it. Gain: fleets of 3 to 8 devices, the central one
-of capacity 1, the others drawn from 1 to 10, in the order in which they are drawn; period of the paper's plan
-over that of the exact one, both by the exact formula. Layer times are those of the authors' log, 505 s an
-epoch of 469 batches of 128, by the layers' share of the operations.
+Planning: median wall time beside the limit that is set for it. Gain: fleets of 3 to 8 devices, the central
+one of capacity 1, the others drawn from 1 to 10, in the order in which they are drawn; period of the paper's
+plan over that of the exact one, both by the exact formula. Layer times are those of the authors' log, 505 s
+an epoch of 469 batches of 128, by the layers' share of the operations.
 """
 
 from __future__ import annotations

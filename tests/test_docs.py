@@ -76,6 +76,22 @@ def test_the_example_of_the_page_on_schedules_says_what_it_prints(capsys: pytest
     assert capsys.readouterr().out == "(2, 4) 17.0\n"
 
 
+def test_the_page_on_partitions_says_what_it_prints_and_names_all_methods(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from edgesim.planning.partition import METHODS
+
+    page = ROOT / "docs" / "partition.md"
+    examples = blocks(page, "python")
+    values: dict[str, object] = {}
+    for example in examples:
+        exec(compile(example, page.name, "exec"), values)
+    said = re.findall(r"^print.*  # (.*)$", "".join(examples), re.M)
+    assert len(said) == "".join(examples).count("print(") > 5
+    assert capsys.readouterr().out.splitlines() == said
+    assert re.findall(r"^\| `([^`]+)` \|", page.read_text("utf-8"), re.MULTILINE) == list(METHODS)
+
+
 def test_the_page_on_schedules_names_all_of_the_table() -> None:
     from edgesim.planning.schedules import SCHEDULES
 
