@@ -42,15 +42,19 @@ BEFORE = 3
 def show_run(result: Result, folder: Path, workers: int) -> None:
     """Print the figures of a run, its devices and links, and what they mean; `workers` is how many train."""
     from edgesim.report import perfetto
+    from edgesim.report.pipeline_tables import sheets
     from edgesim.result import headline
 
     out, summary = console(), result.summary
     title = f"{summary['scenario']}, {counted(workers, 'worker')}"
     out.print(grid(title, ["", ""], [list(row) for row in headline(summary).items()]))
+    for sheet in sheets(summary):
+        out.print(grid(*sheet, left=("device", "devices", "kind", "outcome")))
     out.print(_devices(summary))
     out.print(_links(summary))
     out.print(result.explain(), markup=False)
-    pictures = [name for name in ("timeline.png", "trace.json.gz") if (folder / name).exists()]
+    names = ("timeline.png", "pipeline.png", "recovery.png", "trace.json.gz")
+    pictures = [name for name in names if (folder / name).exists()]
     if pictures and perfetto.truncated(result.tables):
         out.print(f"\ntrace.json.gz holds the earliest {perfetto.SLICE_LIMIT:,} slices; the tables hold all.")
     out.print(f"\nWritten to {folder}: {', '.join([*pictures, 'summary.json'])}, *.parquet", markup=False)

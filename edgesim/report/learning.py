@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from edgesim.report.facts import LearningFacts
+from edgesim.report.pipeline import piped
 from edgesim.report.tables import Tables
 
 
@@ -46,22 +48,31 @@ def learning(
 ) -> dict[str, Any] | None:
     """Return the key `learning` of a summary; None where no update was written down.
 
-    Staleness is the mean over gradients. `final_loss` is the training loss of the last update,
+    Staleness is the mean over gradients. In a pipeline, where every stage updates its own layers, updates and
+    gradients are those of the device that made most, and staleness is given for each device too. `final_loss` is the training loss of the last update,
     `final_accuracy` and `final_test_loss` those of the parameters at the end of the run, at `end_s`.
     """
-    rows = [row for row in tables.rows("updates", "gradients", "staleness") if row[0]]  # not a mere look
+    by_device: dict[str, list[tuple[int, int]]] = {}
+    for device, count, stale in tables.rows("updates", "subject", "gradients", "staleness"):
+        if count:  # not a mere look
+            by_device.setdefault(device, []).append((count, stale))
+    rows = [row for some in by_device.values() for row in some]
     if not rows:
         return None
-    gradients = sum(count for count, _ in rows)
+    counted = max(by_device.values(), key=len) if piped(tables) else rows
     found: dict[str, Any] = {
-        "updates": len(rows),
-        "gradients": gradients,
-        "staleness": {
-            "mean": sum(count * stale for count, stale in rows) / gradients if gradients else 0.0,
-            "max": max(stale for _, stale in rows),
-        },
+        "updates": len(counted),
+        "gradients": sum(count for count, _ in counted),
+        "staleness": {"mean": _mean(rows), "max": max(stale for _, stale in rows)},
     }
+    if piped(tables):
+        found["staleness"]["by_device"] = {device: _mean(some) for device, some in by_device.items()}
     return found if facts is None else {**found, **_learnt(tables, facts, end_s)}
+
+
+def _mean(rows: Sequence[tuple[int, int]]) -> float:
+    """Return the mean staleness over gradients, of updates given as gradients and staleness."""
+    return sum(count * stale for count, stale in rows) / sum(count for count, _ in rows)
 
 
 def _learnt(tables: Tables, facts: LearningFacts, end_s: float) -> dict[str, Any]:

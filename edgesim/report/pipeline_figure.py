@@ -24,8 +24,8 @@ from edgesim.report.tables import Tables
 from edgesim.report.view import Window
 
 COLOURS = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F5539", "#999999", "#332288",
-    "#44AA99", "#AA4499",
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#7F5539", "#999999",
+    "#332288", "#44AA99", "#AA4499",
 )  # fmt: skip
 """Of devices, in the pipeline's order; Okabe and Ito, then Paul Tol's muted ones."""
 DOTTED = 80
@@ -34,33 +34,37 @@ LONG = 6.0
 """A batch that took so many times the median is cut off at the top, and its time written."""
 TOLD = 6
 """Most of these times that are written."""
-HEIGHTS = (1.9, 2.3, 1.5)
-"""Heights of the three axes, in inches."""
+HEIGHTS = (1.9, 2.3, 1.3, 1.3)
+"""Heights of the axes, in inches."""
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.75, 0.5, 0.85, 0.3, 0.2
 """Margins and the gap between the axes, in inches."""
 LEGEND = 24
 """Most devices of a legend."""
+PLANNED: dict[str, Any] = {"color": "#999999", "lw": 3.0}
+"""Look of the period that a plan promised."""
 SHADES = {True: ("recovery", "#D55E00"), False: ("re-partition", "#CC79A7")}
 
 
 def pipeline_figure(
     tables: Tables, summary: Mapping[str, Any], *, title: str = "", width: float = 12.0
 ) -> Picture:
-    """Return time per batch, layers by device, and capacities, against simulated time.
+    """Return time per batch, layers by device, capacities, and staleness, against simulated time.
 
     `width` is in inches. The bands are recoveries and re-partitions; black lines are plans that came into
     force. Capacities are those that the central node had estimated with each plan: larger is slower.
+    Staleness is that of the gradients of each device: the updates of its stage since it read the weights.
     """
     names = stage_devices(summary)
     columns = max(1, int((width - LEFT) / (0.6 + 0.075 * max(map(len, names), default=1))))
     rows = math.ceil(min(len(names), LEGEND) / columns)
     top = TOP + 0.2 * (rows - 1)
-    height = top + sum(HEIGHTS) + 2 * GAP + BOTTOM
+    heights = HEIGHTS if tables.updates.num_rows else HEIGHTS[:-1]
+    height = top + sum(heights) + GAP * (len(heights) - 1) + BOTTOM
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
     picture.text(0.012, 1 - 0.1 / height, title, va="top", fontsize=11)
     down, axes = top, []
-    for tall in HEIGHTS:
+    for tall in heights:
         box = (LEFT / width, 1 - (down + tall) / height, (width - LEFT - RIGHT) / width, tall / height)
         axes.append(picture.add_axes(box))
         down += tall + GAP
@@ -69,6 +73,8 @@ def pipeline_figure(
     _periods(axes[0], tables, summary)
     _layers(axes[1], summary, end_s, colours)
     _capacities(axes[2], summary, end_s, colours)
+    if len(axes) == len(HEIGHTS):
+        _staleness(axes[3], tables, colours)
     shades = _finish(axes, tables, summary, end_s)
     handles: list[Any] = [Patch(facecolor=colours[name], label=name) for name in names[:LEGEND]]
     picture.legend(
@@ -97,7 +103,7 @@ def _periods(axes: Axes, tables: Tables, summary: Mapping[str, Any]) -> None:
     lengths = np.diff(ends, prepend=0.0)
     usual = float(np.median(lengths)) if len(lengths) else 1.0
     most = LONG * usual
-    factor, unit = time_unit(usual)
+    factor, unit = time_unit(float(min(lengths.max(initial=0.0), most)))
     shown = np.minimum(lengths, most) / factor
     few = len(ends) <= DOTTED
     axes.plot(
@@ -118,9 +124,7 @@ def _periods(axes: Axes, tables: Tables, summary: Mapping[str, Any]) -> None:
         )  # fmt: skip
     for plan, start_s, end_s in _steps(summary, _end_s(tables, summary)):
         if plan.get("period_s"):
-            axes.plot(
-                [start_s, end_s], [float(plan["period_s"]) / factor] * 2, color="black", lw=1.4, zorder=3
-            )
+            axes.plot([start_s, end_s], [float(plan["period_s"]) / factor] * 2, zorder=3, **PLANNED)
     axes.set_ylim(bottom=0.0)
     axes.set_ylim(top=1.08 * axes.get_ylim()[1])
     axes.set_ylabel(f"time per batch ({unit})", fontsize=9)
@@ -171,6 +175,22 @@ def _capacities(axes: Axes, summary: Mapping[str, Any], end_s: float, colours: M
     axes.set_ylabel("capacity\n(larger: slower)", fontsize=9)
 
 
+def _staleness(axes: Axes, tables: Tables, colours: Mapping[str, str]) -> None:
+    """Draw how stale the gradients of each device were."""
+    lines: dict[str, tuple[list[float], list[int]]] = {}
+    rows = tables.rows("updates", "time_s", "subject", "gradients", "staleness")
+    for time_s, device, gradients, stale in rows:
+        if gradients and device in colours:
+            times, values = lines.setdefault(device, ([], []))
+            times.append(time_s)
+            values.append(stale)
+    for device, (times, values) in lines.items():
+        axes.plot(times, values, color=colours[device], lw=1.4, drawstyle="steps-post", zorder=4)
+    axes.set_ylim(0.0, 1.15 * max([1, *(value for _, values in lines.values() for value in values)]))
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
+    axes.set_ylabel("staleness\n(updates)", fontsize=9)
+
+
 def _finish(axes: Sequence[Axes], tables: Tables, summary: Mapping[str, Any], end_s: float) -> set[bool]:
     """Give all axes one time axis, bands and lines of new plans; return which kinds of bands there are."""
     found = phases(tables)
@@ -183,7 +203,7 @@ def _finish(axes: Sequence[Axes], tables: Tables, summary: Mapping[str, Any], en
         for side in ("top", "right"):
             one.spines[side].set_visible(False)
         for phase in found:
-            _shade(one, phase, end_s)
+            _shade(one, phase, end_s, over=one is axes[1])
         for start_s in plans:
             one.axvline(start_s, color="black", lw=0.9, ls=(0, (4, 2)), zorder=5)
         if one is not axes[-1]:
@@ -194,8 +214,12 @@ def _finish(axes: Sequence[Axes], tables: Tables, summary: Mapping[str, Any], en
     return {phase.kind == RECOVERY for phase in found}
 
 
-def _shade(axes: Axes, phase: Phase, end_s: float) -> None:
+def _shade(axes: Axes, phase: Phase, end_s: float, *, over: bool) -> None:
     colour = SHADES[phase.kind == RECOVERY][1]
+    if over:  # on layers the colour is that of a device
+        look: dict[str, Any] = {"fc": "none", "ec": "white", "hatch": "////", "lw": 0.0, "zorder": 3}
+        axes.axvspan(phase.start_s, min(phase.end_s, end_s), **look)
+        return
     axes.axvspan(phase.start_s, min(phase.end_s, end_s), color=colour, alpha=0.22, lw=0, zorder=2.5)
 
 
@@ -203,9 +227,12 @@ def _lines_legend(axes: Axes, shades: set[bool]) -> None:
     """Say above the uppermost axes what lines and bands are."""
     handles: list[Any] = [
         Line2D([], [], color="#0072B2", marker="o", ms=3.4, lw=1.0, label="measured"),
-        Line2D([], [], color="black", lw=1.4, label="as planned"),
+        Line2D([], [], label="as planned", **PLANNED),
         Line2D([], [], color="black", lw=0.9, ls=(0, (4, 2)), label="new plan"),
-        *(Patch(facecolor=SHADES[kind][1], alpha=0.3, label=SHADES[kind][0]) for kind in sorted(shades)),
+        *(
+            Patch(facecolor=SHADES[kind][1], alpha=0.3, label=SHADES[kind][0])
+            for kind in sorted(shades, reverse=True)
+        ),
     ]
     axes.legend(
         handles=handles, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=len(handles), frameon=False,

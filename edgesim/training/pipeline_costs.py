@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import accumulate
 
 from edgesim.cluster import Device
@@ -69,7 +70,7 @@ class Costs:
         """
         optimizer = config.optimizer_state if config.replication.optimizer else 0.0
         kept = versions if config.recovery in REPLICA_STASH else 1
-        return self.parameter_bytes(layers) * (kept + optimizer)
+        return float(math.ceil(self.parameter_bytes(layers) * (kept + optimizer)))
 
     def weight_bytes(self, config: Config, stages: int, window: int, layers: range) -> float:
         """Return what a stage holds of weights, versions, gradients and the optimizer's state, in B."""

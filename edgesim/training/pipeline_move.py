@@ -7,6 +7,7 @@ term begins. Batches in flight are not waited for: the central node sends them a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -165,5 +166,6 @@ def sizes_of(line: Line, fetches: Sequence[Fetch], copies: Mapping[int, Copy]) -
     found = {}
     for fetch in fetches:
         per_byte = 1.0 + (kept if fetch.held != "live" else carried)
-        found[fetch] = per_byte * line.costs.parameter_bytes(range(fetch.layers[0], fetch.layers[-1] + 1))
+        size = per_byte * line.costs.parameter_bytes(range(fetch.layers[0], fetch.layers[-1] + 1))
+        found[fetch] = float(math.ceil(size))
     return found

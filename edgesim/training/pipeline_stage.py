@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,8 @@ class Stage:
         share = 1.0 / self.line.parts
         self._activation_bytes = costs.activation_bytes(layers) * share
         self._sent_bytes = {
-            True: costs.crossing_bytes(layers.stop - 1) * share,
-            False: costs.crossing_bytes(layers.start - 1) * share,
+            True: math.ceil(costs.crossing_bytes(layers.stop - 1) * share),
+            False: math.ceil(costs.crossing_bytes(layers.start - 1) * share),
         }
         self._update_s = costs.update_s(node.device.spec, layers)
         node.stages.append(self)

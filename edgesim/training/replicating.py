@@ -146,7 +146,7 @@ class Replicator:
     ) -> None:
         """Send a copy in pieces behind the activations, one after the other."""
         boundary = self.line.costs.crossing_bytes(stage.layers.stop - 1) / self.line.parts
-        pieces = iter(_cut(nbytes, max(boundary / 2.0, LEAST_PIECE)))
+        pieces = iter(_cut(nbytes, max(boundary, LEAST_PIECE)))
         stream = self.line.sim.network.stream(stage.node.name, holder.name)
 
         def following(flow: Flow | None, _event: object = None) -> None:
@@ -222,10 +222,11 @@ def _cut(nbytes: float, piece: float) -> Iterator[float]:
     """Return the sizes of about equal pieces.
 
     >>> list(_cut(10.0, 4.0))
-    [3.3333333333333335, 3.3333333333333335, 3.3333333333333335]
+    [4.0, 3.0, 3.0]
     """
     number = max(math.ceil(nbytes / piece), 1)
-    return iter([nbytes / number] * number)
+    whole, more = divmod(int(nbytes), number)
+    return iter([float(whole + (place < more)) for place in range(number)])
 
 
 def free_every(line: Line, setup: Setup) -> int | None:
