@@ -114,12 +114,11 @@ def _model(finding: Finding, learn: Learn, taught: Taught) -> None:
             return
         shape = taught.input_shape or known.input_shape
     if shape is not None and (len(shape) != 3 or shape[0] not in CHANNELS):
-        finding.say(
-            f"is missing; {taught.model} takes samples of {list(shape)}, but the data are grey images, and "
-            "[1, height, width] or [3, height, width] is due; name a model of images",
-            "learn",
-            "model",
+        why = (
+            f"{taught.model} takes samples of {list(shape)}, but the data are grey images, and "
+            "[1, height, width] or [3, height, width] is due"
         )
+        _other(finding, why, "name a model of images")
 
 
 def _unknown(finding: Finding, learn: Learn, model: str, error: ProfileError) -> None:
@@ -127,8 +126,13 @@ def _unknown(finding: Finding, learn: Learn, model: str, error: ProfileError) ->
     if learn.model is not None:
         finding.say(str(error), "learn", "model")
     elif finding.scenario.workload.profile is not None:
-        finding.say(
-            f"is missing; the profile's {model!r} is no name of the zoo; name the model that is to learn",
-            "learn",
-            "model",
-        )
+        _other(finding, f"the profile's {model!r} is no name of the zoo", "name the model that is to learn")
+
+
+def _other(finding: Finding, why: str, remedy: str) -> None:
+    """Note that another model is to learn than that of the workload: in a pipeline only that can."""
+    if isinstance(finding.scenario.training, Pipeline):
+        key = "model" if finding.scenario.workload.profile is None else "profile"
+        finding.say(f"{why}; its layers are those that learn, so take another", "workload", key)
+    else:
+        finding.say(f"is missing; {why}; {remedy}", "learn", "model")

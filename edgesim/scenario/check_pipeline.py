@@ -97,7 +97,7 @@ def _counts(finding: Finding, held: Settings) -> None:
             f"name {devices - 1}, or list the `workers`"
         )
         finding.say(message, "training", "partition")
-    elif layers is not None and layers < devices and held.partition != "exact":
+    elif held.points is None and layers is not None and layers < devices and held.partition != "exact":
         message = (
             f"{devices} devices make as many stages, but the model has {layers} layers; list fewer "
             "`workers`, or take partition exact, which leaves some out"

@@ -17,6 +17,7 @@ from edgesim.scenario.dropping import Dropping
 from edgesim.scenario.explain import did_you_mean
 from edgesim.scenario.model import Scenario
 from edgesim.scenario.names import workers_of
+from edgesim.scenario.pipeline_section import Pipeline
 from edgesim.scenario.switching import switched
 
 _PART = re.compile(r"\.?([A-Za-z_][A-Za-z0-9_-]*)|\[([^\[\]]*)\]")
@@ -181,7 +182,7 @@ def _sections(found: Found) -> Found:
     for path in dict.fromkeys(path for section in given for path in section):
         values = [section.get(path) for section in told]
         if path == "training.workers":
-            values = [workers_of(one) for _, one in found]
+            values = [workers_of(one)[isinstance(one.training, Pipeline) :] for _, one in found]
         known = [path.split(".")[1] in type(one.training).model_fields for _, one in found]
         if len({json.dumps(value) for value, has in zip(values, known, strict=True) if has}) > 1:
             differ.append(path)

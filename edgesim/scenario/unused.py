@@ -60,7 +60,7 @@ def _pipeline(training: Pipeline, held: Settings) -> dict[str, str]:
     """Return what has no effect of what a pipeline sets, in which all of `held` holds."""
     found: dict[str, str] = {}
     given = training.given()
-    rules = [_single] if held.single else [_order, _versions, _moving, _copies, _failing]
+    rules = [_single, _order] if held.single else [_order, _versions, _moving, _copies, _failing]
     for path, why in (pair for rule in rules for pair in rule(held)):
         for own, value in given.items():
             if own == path or own.startswith(f"{path}."):
