@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from edgesim.report.ranking import Alternative
+    from edgesim.report.ranking import Alternative, Entry
     from edgesim.report.tables import Tables
 
 
@@ -100,9 +100,11 @@ class Comparison:
         Of equal ones the first; `winner` says whether others tie. None where none reached its end with an
         iteration.
         """
+        from edgesim.report.pipeline import unrecoverable
         from edgesim.report.ranking import mean_s
 
-        done = [(mean_s(run.result.summary), run) for run in self.runs if run.result and not run.error]
+        ended = [(run.result.summary, run) for run in self.runs if run.result and not run.error]
+        done = [(mean_s(summary), run) for summary, run in ended if not unrecoverable(summary)]
         least_s, first = min(done, key=lambda pair: pair[0], default=(math.inf, None))
         return first if math.isfinite(least_s) else None
 
@@ -129,22 +131,62 @@ class Comparison:
         Raises `EdgesimError` if none did.
         """
         from edgesim.report import learning_figure
-        from edgesim.report.ranking import settings
 
-        entries = [entry for setting in settings(self.alternatives) for entry in setting.entries]
-        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in entries)
+        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in self._entries)
         if not found:
             raise EdgesimError(
                 "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
             )
         return learning_figure.learning_figure(found, title=self.name, width=width)
 
+    @property
+    def pipelined(self) -> bool:
+        """Whether any run trained in a pipeline."""
+        return any(run.known is not None and run.known.pipelined for run in self.runs)
+
+    @property
+    def recovered(self) -> bool:
+        """Whether any run recovered from a failure, or tried to."""
+        return any(run.known is not None and bool(run.known.summary.get("recoveries")) for run in self.runs)
+
+    def plot_pipeline(self, *, width: float = 10.0) -> Figure:
+        """Return how many batches were back over simulated time, a line a run; `width` is in inches.
+
+        Raises `EdgesimError` if no run was a pipeline.
+        """
+        if not self.pipelined:
+            raise EdgesimError("no run was a pipeline; say `training: {method: pipeline}` in the scenario")
+        from edgesim.report import progress_figure
+
+        found = progress_figure.progress((one.title, one.run.rows, one.run.summary) for one in self._entries)
+        return progress_figure.progress_figure(found, title=self.name, width=width)
+
+    def plot_recovery(self, *, width: float = 10.0) -> Figure:
+        """Return what recoveries took, term by term, those of all runs side by side; `width` is in inches.
+
+        Raises `EdgesimError` if there was none.
+        """
+        if not self.recovered:
+            raise EdgesimError("nothing was recovered from in these runs; let a device fail in the `events`")
+        from edgesim.report import recovery_figure
+
+        found = recovery_figure.recovered((one.title, one.run.summary) for one in self._entries)
+        return recovery_figure.recovery_figure(found, title=self.name, width=width)
+
+    @property
+    def _entries(self) -> list[Entry]:
+        """The runs under the names that tell them apart, setting by setting."""
+        from edgesim.report.ranking import settings
+
+        return [entry for setting in settings(self.alternatives) for entry in setting.entries]
+
     def save(self, path: str | Path, *, picture: bool = True) -> Path:
         """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path.
 
-        Where anything was learnt, `learning.png` is there too.
+        Where anything was learnt, `learning.png` is there too; of pipelines `pipeline.png`, and
+        `recovery.png` where any recovered from a failure.
         """
-        from edgesim.report.storage import LEARNING, write_atomic
+        from edgesim.report.storage import LEARNING, PIPELINE, RECOVERY, write_atomic
 
         folder = Path(path)
         try:
@@ -154,6 +196,10 @@ class Comparison:
                 write_atomic(folder / "compare.png", png(self.plot()))
             if picture and self.learnt:
                 write_atomic(folder / LEARNING, png(self.plot_learning()))
+            if picture and self.pipelined:
+                write_atomic(folder / PIPELINE, png(self.plot_pipeline()))
+            if picture and self.recovered:
+                write_atomic(folder / RECOVERY, png(self.plot_recovery()))
         except OSError as error:
             raise EdgesimError(
                 f"cannot write the comparison into {folder}: {error.strerror or error}"
@@ -177,7 +223,9 @@ class Comparison:
             shown.insert(place, name, [told(point[name]) if name in point else "" for point in points])
         learnt = html_picture(self.plot_learning) if self.learnt else ""
         table = shown.to_html(index=False)
-        return f"<div><p>{said}</p>{table}{html_picture(self.plot)}{learnt}</div>"
+        more = html_picture(self.plot_pipeline) if self.pipelined else ""
+        more += html_picture(self.plot_recovery) if self.recovered else ""
+        return f"<div><p>{said}</p>{table}{html_picture(self.plot)}{more}{learnt}</div>"
 
 
 def _loader(result: Result | None) -> Callable[[], Tables] | None:

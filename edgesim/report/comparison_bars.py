@@ -106,7 +106,8 @@ def _text(entry: Entry, unlike: bool, counts: bool) -> str:
     summary = entry.run.summary
     if not math.isfinite(entry.mean_s):
         done = f"failed after {entry.done}" if entry.run.summary else "failed"
-        return done if entry.failed else "no iteration"
+        why = f": {entry.lost}" if entry.lost else ""
+        return f"{done}{why}" if entry.failed else "no iteration"
     ratio = (summary.get("bounds") or {}).get("ratio")
     notes = [f"steady {duration(entry.steady_s)}"] if unlike else []
     notes += [f"{ratio:.2f} x bound"] if ratio else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
 from edgesim.report.activity import activities
+from edgesim.report.bands import BAND_INCHES, bands
 from edgesim.report.causes import CAUSES
 from edgesim.report.comparison_bars import clipped, draw_bars, places
 from edgesim.report.comparison_lines import lines
@@ -18,6 +19,7 @@ from edgesim.report.drawing import draw
 from edgesim.report.faults import window
 from edgesim.report.figures import Picture, longest
 from edgesim.report.iterations import server_of, servers_of, typical
+from edgesim.report.pipeline import in_order
 from edgesim.report.ranking import Alternative, Entry, Setting, settings
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
@@ -75,9 +77,9 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     panels = _panels(_chosen(groups), runs)
     everybody, devices = _devices(panels)
     rest = _not_drawn(panels, groups, everybody, devices)
-    layouts = [lay_out(panel.tables, devices, panel.window) for panel in panels]
+    layouts = [_laid_out(panel, devices) for panel in panels]
     bars = BAR * places(groups)[2]
-    height = TOP + bars + MIDDLE + sum(layout.height * UNIT + GAP for layout in layouts) + BOTTOM - GAP
+    height = TOP + bars + MIDDLE + sum(_tall(layout) + GAP for layout in layouts) + BOTTOM - GAP
     height += NOTE if rest else 0.0
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
@@ -133,17 +135,28 @@ def _timelines(
     longest_s = max((panel.window.end_s - panel.window.start_s for panel in panels), default=1.0)
     handles: dict[str, Any] = {}
     for panel, layout in zip(panels, layouts, strict=True):
-        axes = _axes(picture, left, down, layout.height * UNIT)
+        axes = _axes(picture, left, down, _tall(layout))
         shown = Window(start_s=panel.window.start_s, end_s=panel.window.start_s + longest_s)
         drawn = draw(
             axes, panel.tables, layout, shown, server=panel.server, quiet=True, origin_s=panel.origin_s
         )
         handles |= {handle.get_label(): handle for handle in drawn}
         _thin_out(axes, axes.set_title(panel.entry.title, loc="left", fontsize=9, pad=3))
-        down += layout.height * UNIT + GAP
+        down += _tall(layout) + GAP
         if panel is not panels[-1]:
             axes.set_xlabel("")
     return list(handles.values())
+
+
+def _laid_out(panel: Panel, devices: Sequence[str]) -> Layout:
+    """Return the layout of a panel, with a head for the bands of a pipeline."""
+    head = BAND_INCHES * bands(panel.tables, panel.window) / UNIT
+    return replace(lay_out(panel.tables, devices, panel.window), head=head)
+
+
+def _tall(layout: Layout) -> float:
+    """Return the height of a timeline, in inches."""
+    return (layout.height + layout.head) * UNIT
 
 
 def _thin_out(axes: Axes, title: Text) -> None:
@@ -201,7 +214,7 @@ def _devices(panels: Sequence[Panel]) -> tuple[tuple[str, ...], tuple[str, ...]]
     if not panels:
         return (), ()
     first = panels[0]
-    declared = tuple(first.entry.run.summary.get("devices") or ())
+    declared = in_order(first.entry.run.summary)
     everybody = choose_devices(first.tables, declared, first.server, first.servers)
     if len(everybody) <= DEVICES:
         return everybody, everybody

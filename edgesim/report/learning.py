@@ -49,8 +49,9 @@ def learning(
     """Return the key `learning` of a summary; None where no update was written down.
 
     Staleness is the mean over gradients. In a pipeline, where every stage updates its own layers, updates and
-    gradients are those of the device that made most, and staleness is given for each device too. `final_loss` is the training loss of the last update,
-    `final_accuracy` and `final_test_loss` those of the parameters at the end of the run, at `end_s`.
+    gradients are those of the device that made most, and staleness is given for each device too.
+    `final_loss` is the training loss of the last update, `final_accuracy` and `final_test_loss` those of the
+    parameters at the end of the run, at `end_s`.
     """
     by_device: dict[str, list[tuple[int, int]]] = {}
     for device, count, stale in tables.rows("updates", "subject", "gradients", "staleness"):

@@ -186,7 +186,7 @@ def _staleness(axes: Axes, tables: Tables, colours: Mapping[str, str]) -> None:
             values.append(stale)
     for device, (times, values) in lines.items():
         axes.plot(times, values, color=colours[device], lw=1.4, drawstyle="steps-post", zorder=4)
-    axes.set_ylim(0.0, 1.15 * max([1, *(value for _, values in lines.values() for value in values)]))
+    axes.set_ylim(-0.12, 1.15 * max([1, *(value for _, values in lines.values() for value in values)]))
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
     axes.set_ylabel("staleness\n(updates)", fontsize=9)
 

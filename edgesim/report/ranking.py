@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgesim.report.numbers import counted, duration
+from edgesim.report.pipeline import unrecoverable
 from edgesim.report.tables import Tables
 
 METHOD, ALGORITHM, USUAL = "training.method", "training.algorithm", "parameter-server"
@@ -68,7 +69,12 @@ class Entry:
     @property
     def failed(self) -> bool:
         """It could not go on; one that was interrupted could have."""
-        return self.run.error not in ("", "interrupted")
+        return self.run.error not in ("", "interrupted") or bool(self.lost)
+
+    @property
+    def lost(self) -> str:
+        """Why a failure ended the training for good; empty where none did."""
+        return unrecoverable(self.run.summary)
 
     @property
     def done(self) -> str:

@@ -11,6 +11,7 @@ from edgesim.report.causes import lost_workers
 from edgesim.report.faults import FIRST, REASONS, costs, incomplete, one_by_one
 from edgesim.report.learning_verdict import first_to_learn
 from edgesim.report.numbers import counted, duration, figures, share
+from edgesim.report.pipeline_verdict import pipeline_reasons
 from edgesim.report.ranking import DISTURBED, TIE, Alternative, Entry, Setting, mean_text, settings, stuck
 
 SHOWN = 3
@@ -68,7 +69,7 @@ def _named(entry: Entry, groups: Sequence[Setting]) -> str:
 
 
 def _end(entry: Entry) -> str:
-    return f"failed after {entry.done}"
+    return f"failed after {entry.done}{f' ({entry.lost})' if entry.lost else ''}"
 
 
 def _alike(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -209,7 +210,7 @@ def _why(group: Setting) -> list[str]:
         return []
     best, beaten = group.ranked[0], _beaten(group)
     named, lost = [best, *beaten], _losses([*group.winners[:SHOWN], *beaten])
-    bound = _bound(best)
+    lost, bound = [*lost, *pipeline_reasons(named)], _bound(best)
     if not _disturbed(group):
         tied = len(group.winners) > 1
         whose = f"the iteration of {best.name}" if tied else "its iteration"
