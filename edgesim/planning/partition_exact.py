@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
 
@@ -134,11 +134,12 @@ class _Search:
     def attained(self, period: float) -> Partition | None:
         """Return the preferred plan that attains a period, with its own; None if there is none."""
         excess = _excess(self, period)
+        walk = _Walk(self, excess, period)
         for devices in self.sets():
             mask = sum(1 << device for device in devices)
             for head in devices if self.given.first is None else (self.given.first,):
                 if excess[mask, head, 0] < math.inf and not any(twin in devices for twin in self.twins[head]):
-                    found = _Walk(self, excess, period).from_head(mask, head)
+                    found = walk.from_head(mask, head)
                     if found is not None:
                         return replace(found, period_s=self.given.exact_s(found))
         return None
@@ -187,6 +188,8 @@ class _Walk:
     search: _Search
     excess: Array
     period: float
+    failed: dict[tuple[int, int, int], list[tuple[float, float, float]]] = field(default_factory=dict)
+    """What was tried in vain of (devices left, device, layer): excess, copy and spare as in `_further`."""
 
     def from_head(self, mask: int, head: int) -> Partition | None:
         """Return the plan whose stage 0 is on a device, of all those of a set; None if copies do not fit."""
@@ -195,7 +198,7 @@ class _Walk:
             return _partition([], [head])
         for device, last, over in self._next(rest, head, 0, 0.0, 0.0):
             spare = self._spare(rest.bit_count(), head, 0, last)
-            found = self._further(rest, device, last + 1, over, self._weights(0, last), spare, {})
+            found = self._further(rest, device, last + 1, over, self._weights(0, last), spare)
             if found is not None:
                 return _partition([last, *found[0]], [head, *found[1]])
         return None
@@ -208,14 +211,13 @@ class _Walk:
         over: float,
         copied: float,
         spare: float,
-        failed: dict[tuple[int, int, int], list[tuple[float, float]]],
     ) -> tuple[list[int], list[int]] | None:
         """Return points and devices of the rest, begun by a device with a layer, behind an excess `over`.
 
         `copied` are the bytes of the stage before; `spare` what stage 0 has left for the copy of the last.
         """
-        tried = failed.setdefault((mask, device, first), [])
-        if any(a <= over and b <= copied for a, b in tried):
+        tried = self.failed.setdefault((mask, device, first), [])
+        if any(a <= over and b <= copied and c >= spare for a, b, c in tried):
             return None
         rest = mask & ~(1 << device)
         if not rest:
@@ -224,10 +226,10 @@ class _Walk:
                 return [], [device]
         for then, last, more in self._next(rest, device, first, over, copied) if rest else ():
             weights = self._weights(first, last)
-            found = self._further(rest, then, last + 1, more, weights, spare, failed)
+            found = self._further(rest, then, last + 1, more, weights, spare)
             if found is not None:
                 return [last, *found[0]], [device, *found[1]]
-        tried.append((over, copied))
+        tried.append((over, copied, spare))
         return None
 
     def _next(
