@@ -17,7 +17,7 @@ direction binds.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from edgesim.planning.cost import PlanningError
@@ -116,12 +116,14 @@ def minimal_windows(
     """
     stages = _times("stage", stage_s)
     ways = _ways(link_s, len(stages))
-    least = max(max(stages), max((max(way) for way in ways), default=0.0))
+    least = _least_s(stages, ways)
     if not least <= period_s * (1.0 + SLACK) or period_s == math.inf:
         raise PlanningError(
             f"no windows attain a period of {period_s} s: a stage or link takes {least} s by itself; "
             "give at least that"
         )
+    if period_s == 0.0 and latency_s > 0.0 and ways:
+        raise PlanningError("no windows attain a period of 0 s over links with latency: give more than that")
     windows = [1] * len(stages)
     for first in reversed(range(len(stages) - 1)):
         total = stages[first]
@@ -131,6 +133,42 @@ def minimal_windows(
             due = math.ceil(total / period_s * (1.0 - SLACK)) if period_s else 1
             windows[first] = max(windows[first], windows[last] + due - 1)
     return tuple(windows)
+
+
+def fitting_windows(
+    stage_s: Iterable[float],
+    link_s: Iterable[float | tuple[float, float]],
+    fits: Callable[[tuple[int, ...]], bool],
+    *,
+    latency_s: float = 0.0,
+) -> tuple[int, ...]:
+    """Return the windows of least steady period among those that fit, as small as attain it.
+
+    `fits` is asked of S windows, for example whether the memory holds their versions and activations; where
+    some fit, all smaller ones have to. Bisects the period, because minimal windows only shrink as it grows.
+    Other arguments as of `steady_period`. Raises `PlanningError` if not even one batch in flight fits.
+
+    >>> fitting_windows([3.0, 3.0], [4.0], fits=lambda windows: sum(windows) <= 4)
+    (3, 1)
+    """
+    stages = _times("stage", stage_s)
+    ways = _ways(link_s, len(stages))
+    best = (1,) * len(stages)
+    if not fits(best):
+        raise PlanningError(f"no windows fit {len(stages)} stages, not even one batch in flight: use others")
+    high = steady_period(stages, ways, best, latency_s=latency_s)
+    low = max(_least_s(stages, ways), SLACK * high)  # where only latency takes time, no window is the widest
+    widest = minimal_windows(stages, ways, low, latency_s=latency_s)
+    if fits(widest):
+        return widest
+    while high - low > SLACK * high:
+        middle = (low + high) / 2.0
+        tried = minimal_windows(stages, ways, middle, latency_s=latency_s)
+        if fits(tried):
+            best, high = tried, min(middle, steady_period(stages, ways, tried, latency_s=latency_s))
+        else:
+            low = middle
+    return best
 
 
 def period_bounds(layer_s: Iterable[float], capacity: Iterable[float]) -> Bounds:
@@ -201,6 +239,11 @@ def ideal_gain(capacity: Iterable[float]) -> float:
     """
     speeds = _capacities(capacity)
     return max(speeds) / len(speeds) * sum(1.0 / c for c in speeds)
+
+
+def _least_s(stages: list[float], ways: list[tuple[float, float]]) -> float:
+    """Return the least period of any windows: the longest stage or direction of a link, in s."""
+    return max(max(stages), max((max(way) for way in ways), default=0.0))
 
 
 def _times(what: str, given: Iterable[float], least: int = 1) -> list[float]:

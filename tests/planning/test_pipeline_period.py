@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from edgesim.planning.cost import PlanningError
 from edgesim.planning.pipeline_period import (
     bubble_share,
+    fitting_windows,
     gpipe_makespan,
     ideal_gain,
     minimal_windows,
@@ -167,6 +168,43 @@ def test_minimal_windows_are_least_of_all_that_attain_the_period():
         assert windows == tuple(min(column) for column in zip(*good, strict=True))
 
 
+def test_windows_that_fit_are_the_best_of_all_that_do():
+    import itertools
+
+    rng = random.Random(3)
+    limited = 0
+    for forward, backward, links in pipelines(60, 8, most=4):
+        stages = together(forward, backward)
+        weights = [rng.randint(1, 9) for _ in stages]
+        limits = [weight * rng.randint(1, 4) for weight in weights]
+
+        def fits(windows, weights=weights, limits=limits):
+            return all(k * w <= most for k, w, most in zip(windows, weights, limits, strict=True))
+
+        def due(windows, stages=stages, links=links):
+            return steady_period(stages, links, windows, latency_s=0.1)
+
+        made = fitting_windows(stages, links, fits, latency_s=0.1)
+        good = [
+            one
+            for one in itertools.product(range(1, 5), repeat=len(stages))
+            if list(one) == sorted(one, reverse=True) and fits(one)
+        ]
+        assert fits(made)
+        assert due(made) == pytest.approx(min(map(due, good)), rel=1e-8)
+        limited += due(made) > max(stages) * 1.01
+    assert limited > 20
+
+
+def test_windows_that_fit_by_hand():
+    assert fitting_windows([3.0, 3.0], [4.0], lambda windows: True) == (4, 1)
+    assert fitting_windows([3.0, 3.0], [4.0], lambda windows: windows[0] < 3) == (2, 1)
+    assert fitting_windows([0.0], [], lambda windows: True) == (1,)
+    assert fitting_windows([0.0, 0.0], [0.0], lambda windows: windows[0] < 3, latency_s=1.0) == (2, 1)
+    with pytest.raises(PlanningError, match="no windows fit 2 stages, not even one batch in flight"):
+        fitting_windows([3.0, 3.0], [4.0], lambda windows: False)
+
+
 def test_minimal_windows_by_hand():
     assert minimal_windows([3.0, 3.0], [4.0], 3.0) == (4, 1)
     assert minimal_windows([3.0, 3.0, 3.0], [0.0, 0.0], 3.0) == (3, 2, 1)
@@ -203,6 +241,12 @@ def test_what_is_no_pipeline_is_told(arguments, told):
 def test_a_period_that_no_windows_attain_is_told(period):
     with pytest.raises(PlanningError, match=r"no windows attain a period of .*: a stage or link takes 3.0 s"):
         minimal_windows([3.0, 1.0], [1.0], period)
+
+
+def test_latency_cannot_be_hidden_for_nothing():
+    with pytest.raises(PlanningError, match="period of 0 s over links with latency"):
+        minimal_windows([0.0, 0.0], [0.0], 0.0, latency_s=1.0)
+    assert minimal_windows([0.0], [], 0.0, latency_s=1.0) == (1,)
 
 
 def test_bounds_by_hand():
