@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,151 +12,36 @@ from torch.nn import functional
 
 from edgesim.errors import ProfileError
 from edgesim.learning import models
-from edgesim.learning.datasets import load_data
 from edgesim.learning.layers import find_layers
-from edgesim.learning.pipeline_sgd import PipelineSgd
 from edgesim.learning.sgd import Recipe, SgdLearner, step
-from edgesim.learning.sharding import Batches, order_of, stream
+from edgesim.learning.sharding import Batches, stream
 from edgesim.learning.student import Student
 from edgesim.learning.task import make_task
 from edgesim.learning.versions import Version, VersionedLayer
 from edgesim.workload import MicroBatch
-from tests.learning.small import bars, idx_folder
-
-SHAPE = (1, 8, 8)
-SIZE = 6
-
-
-class Deep(nn.Sequential):
-    """Four layers with parameters, module 0 without any."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Flatten(),
-            nn.Linear(64, 12),
-            nn.Tanh(),
-            nn.Linear(12, 10),
-            nn.Tanh(),
-            nn.Linear(10, 8),
-            nn.Tanh(),
-            nn.Linear(8, 4),
-        )
-
-
-class Normed(nn.Sequential):
-    """With running statistics and dropout."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            nn.Conv2d(1, 3, 3),
-            nn.BatchNorm2d(3),
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            nn.Linear(108, 6),
-            nn.Linear(6, 4),
-        )
-
-
-class Skipping(nn.Module):
-    """A shortcut over a cut, parameters used late, and one that gets no gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.late = nn.Linear(8, 4)
-        self.unused = nn.Linear(3, 3)
-        self.first = nn.Linear(64, 8)
-        self.second = nn.Linear(8, 8)
-        self.scale = nn.PReLU()
-
-    def forward(self, samples: torch.Tensor) -> torch.Tensor:
-        early = torch.tanh(self.first(samples.flatten(1)))
-        return self.late(self.scale(early + self.second(early)))
-
-
-DEEP, NORMED, SKIPPING = (f"{__name__}:{name}" for name in ("Deep", "Normed", "Skipping"))
-NAMES = {
-    DEEP: [["1"], ["3"], ["5"], ["7"]],
-    NORMED: [["0"], ["4"], ["5"]],
-    SKIPPING: [["first"], ["second"], ["late"]],
-}
-HEAVY = {"momentum": 0.9, "weight_decay": 0.01}
+from tests.learning.pipelines import (
+    DEEP,
+    HEAVY,
+    NORMED,
+    SHAPE,
+    SIZE,
+    SKIPPING,
+    gradient_at,
+    in_turn,
+    learner,
+    loss_at,
+    one_step,
+    samples_of,
+    small_data,
+    stages_of,
+    strict,
+    trained,
+)
 
 
 @pytest.fixture
 def data(tmp_path):
-    return load_data(str(idx_folder(tmp_path, *bars(60), *bars(12, seed=1))))
-
-
-def learner(data, model=DEEP, *, groups=None, keep=32, size=SIZE, **recipe):
-    recipe = Recipe(**{"learning_rate": 0.1, "seed": 5, **recipe})
-    student = Student(model, SHAPE, data.classes, recipe.seed)
-    return PipelineSgd(student, SHAPE, data, size, recipe, groups or NAMES[model], keep)
-
-
-def stages_of(points, layers):
-    """The layers of each stage."""
-    return [range(first + 1, last + 1) for first, last in pairwise((-1, *points, layers - 1))]
-
-
-def samples_of(data, batch, seed=5, size=SIZE):
-    """Samples and labels of a batch, drawn one after the other."""
-    shard = stream(seed, "shards").permutation(len(data.train))
-    batches = Batches(shard, size, lambda epoch: order_of(seed, "pipeline", epoch))
-    for _ in range(batch):
-        batches.next()
-    return data.batch(data.train, batches.next(), SHAPE)
-
-
-def strict(stages, batches):
-    """Forward and backward passes of strict 1F1B with windows S - s, as (kind, stage, batch), each stage at
-    once when it can."""
-    windows = [len(stages) - stage for stage in range(len(stages))]
-    done = {kind: [0] * len(stages) for kind in "FB"}
-    while done["B"][0] < batches:
-        for stage in range(len(stages)):
-            ahead, back = done["F"][stage], done["B"][stage]
-            arrived = stage == 0 or done["F"][stage - 1] > ahead
-            returned = stage == len(stages) - 1 or done["B"][stage + 1] > back
-            if arrived and ahead < batches and ahead - back < windows[stage]:
-                done["F"][stage] += 1
-                yield "F", stage, ahead
-            elif returned and back < ahead:
-                done["B"][stage] += 1
-                yield "B", stage, back
-
-
-def trained(learning, stages, batches, *, seen=None):
-    """Strict 1F1B with stashed weights; the lessons."""
-    lessons = []
-    for kind, stage, batch in strict(stages, batches):
-        one_step(learning, stages, kind, stage, batch, lessons)
-        if seen is not None:
-            seen(kind, stage, batch)
-    return lessons
-
-
-def one_step(learning, stages, kind, stage, batch, lessons):
-    micro, layers = MicroBatch(batch), stages[stage]
-    if kind == "F":
-        learning.read(micro, layers)
-        return
-    learning.learn(micro, layers)
-    learning.update(batch, layers)
-    if stage == 0:
-        lessons.append(learning.lesson(batch))
-
-
-def in_turn(learning, batches, parts=1, first=0):
-    """One device: all layers at their newest, one update a batch."""
-    lessons, layers = [], range(len(learning.parameters))
-    for batch in range(first, first + batches):
-        for part in range(parts):
-            learning.read(MicroBatch(batch, part, parts), layers)
-        for part in range(parts):
-            learning.learn(MicroBatch(batch, part, parts), layers)
-        learning.update(batch, layers)
-        lessons.append(learning.lesson(batch))
-    return lessons
+    return small_data(tmp_path)
 
 
 class StageByStage:
@@ -321,16 +205,6 @@ def test_forward_passes_at_a_version_read_that_or_the_newest_before_it(data):
         learning.forget(3, layers)
 
 
-def loss_at(data, vector, batch):
-    student = Student(DEEP, SHAPE, data.classes, 5)
-    return student.gradient(vector, student.buffers(), samples_of(data, batch), 0)[0]
-
-
-def gradient_at(data, vector, batch):
-    student = Student(DEEP, SHAPE, data.classes, 5)
-    return student.gradient(vector, student.buffers(), samples_of(data, batch), 0)[1]
-
-
 def test_two_buffered_weights_delay_every_update_by_one(data):
     """w(b+1) = w(b) - eta g(w(b-1)): Narayanan et al., "Memory-Efficient Pipeline-Parallel DNN Training",
     ICML 2021, section 3.1."""
@@ -431,206 +305,6 @@ def test_a_delayed_quadratic_is_stable_up_to_the_known_step(delay, share):
     assert (max(sizes[-50:]) > 20.0) == (share > 1.0)
 
 
-@pytest.mark.parametrize("model", [DEEP, NORMED])
-def test_a_stage_that_is_computed_again_from_a_copy_has_the_same_bits(data, model):
-    stages = [range(1), range(1, 2), range(2, len(NAMES[model]))]
-    calm, hit = learner(data, model, **HEAVY), learner(data, model, **HEAVY)
-    steps, lessons, start = list(strict(stages, 16)), [], hit.copy(stages[1])
-    copied, lost = (steps.index(("B", 1, batch)) + 1 for batch in (4, 8))
-    for number, (kind, stage, batch) in enumerate(steps, start=1):
-        one_step(hit, stages, kind, stage, batch, lessons)
-        if number == copied:
-            held = hit.copy(stages[1])
-        if number == lost:
-            before = hit.vector
-            hit.restore(stages[1], start)
-            assert not torch.equal(hit.vector, before)
-            hit.restore(stages[1], held)
-            again(hit, stages[1], [(kind, batch) for kind, at, batch in steps[copied:lost] if at == 1])
-            assert torch.equal(hit.vector, before)
-    assert lessons == trained(calm, stages, 16)
-    assert torch.equal(hit.vector, calm.vector)
-    assert hit.judge() == calm.judge()
-
-
-def again(learning, layers, steps):
-    """Passes of a stage computed again; batches in flight when it was copied are learnt as they were read."""
-    for kind, batch in steps:
-        if kind == "F":
-            learning.read(MicroBatch(batch), layers)
-        else:
-            learning.learn(MicroBatch(batch), layers)
-            learning.update(batch, layers)
-
-
-def test_a_restart_of_all_from_a_snapshot_has_the_same_bits(data):
-    stages, hit = stages_of([0, 2], 4), learner(data, keep=4, **HEAVY)
-    calm = learner(data, **HEAVY)
-    in_turn(calm, 3)
-    in_turn(hit, 3)
-    snapshot = hit.copy(range(4))
-    due = in_turn(calm, 9, first=3)
-    in_turn(hit, 6, first=3)
-    for stage in stages:
-        hit.read(MicroBatch(9), stage)
-    hit.learn(MicroBatch(9), stages[2])  # and then they all stop
-    for stage in stages:
-        hit.forget(3, stage)
-        hit.restore(stage, snapshot)
-    assert in_turn(hit, 9, first=3) == due
-    assert torch.equal(hit.vector, calm.vector)
-
-
-def test_versions_before_that_of_a_copy_can_still_be_read(data):
-    learning, layers = learner(data), range(4)
-    in_turn(learning, 2)
-    early = learning.vector
-    in_turn(learning, 1, first=2)
-    held = learning.copy(layers)
-    in_turn(learning, 2, first=3)
-    learning.restore(layers, held)
-    for batch, version in ((5, 2), (6, None)):
-        learning.read(MicroBatch(batch), layers, version=version)
-        learning.learn(MicroBatch(batch), layers)
-    assert learning.lesson(5).loss == loss_at(data, early, 5)
-    assert learning.lesson(6).loss == loss_at(data, learning.vector, 6)
-
-
-def test_replicas_come_back_with_a_copy(data):
-    learning, layers = learner(data), range(4)
-
-    def turn(first):
-        for batch in (first, first + 1):
-            learning.read(MicroBatch(batch), layers, replica=batch % 2)
-            learning.learn(MicroBatch(batch), layers)
-            learning.update(batch, layers, replica=batch % 2)
-
-    turn(0)
-    held, before = learning.copy(layers), learning.vector
-    turn(2)
-    learning.merge(layers, 2)
-    learning.restore(layers, held)
-    assert torch.equal(learning.vector, before)
-    learning.read(MicroBatch(4), layers, replica=2)
-    learning.learn(MicroBatch(4), layers)
-    assert learning.lesson(4).loss == loss_at(data, learner(data).vector, 4), "nothing had been merged then"
-    assert not torch.equal(learning.vector, before), "a third counts from now on"
-
-
-def test_momentum_is_carried_or_starts_afresh(data):
-    layers = range(4)
-
-    def after(how):
-        learning = learner(data, momentum=0.9)
-        in_turn(learning, 3)
-        if how == "reset":
-            learning.reset(layers)
-        elif how != "untouched":
-            learning.restore(layers, learning.copy(layers), momentum=how == "carried")
-        vector = learning.vector
-        in_turn(learning, 1, first=3)
-        return vector, learning.vector
-
-    before, carried = after("carried")
-    assert torch.equal(carried, after("untouched")[1])
-    _, dropped = after("dropped")
-    assert torch.equal(dropped, after("reset")[1])
-    assert torch.allclose(dropped, before - 0.1 * gradient_at(data, before, 3), atol=1e-6)
-    assert not torch.allclose(dropped, carried, atol=1e-4)
-
-
-def test_a_batch_that_is_sent_again_counts_once(data):
-    """The last stage has updated, the first has not, and the batch goes through the pipeline once more."""
-    stages, learning = stages_of([1], 4), learner(data)
-    micro = MicroBatch(0)
-    for stage in stages:
-        learning.read(micro, stage)
-    learning.learn(micro, stages[1])
-    learning.update(0, stages[1])
-    newest, start = learning.vector, Student(DEEP, SHAPE, data.classes, 5).start()
-    learning.forget(0, range(4))
-    for stage in stages:
-        learning.read(micro, stage)
-    learning.learn(micro, stages[0])
-    learning.update(0, stages[0])
-    cut = sum(learning.parameters[:2])
-    assert torch.equal(learning.vector[cut:], newest[cut:])
-    expected = start[:cut] - 0.1 * gradient_at(data, newest, 0)[:cut]
-    assert torch.allclose(learning.vector[:cut], expected, atol=1e-6)
-    assert learning.lesson(0).loss == loss_at(data, newest, 0)
-    learning.learn(micro, stages[1])
-    with pytest.raises(AssertionError, match="batch 0 is to update version 1, which has it"):
-        learning.update(0, stages[1])
-
-
-def test_a_gradient_is_computed_once_for_all_stages_each_time(data, monkeypatch):
-    learning, stages, made = learner(data), stages_of([0, 2], 4), []
-    compute = Student.gradient
-    monkeypatch.setattr(Student, "gradient", lambda *given: made.append(1) or compute(*given))
-
-    def through(batch, *, update):
-        for stage in stages:
-            learning.read(MicroBatch(batch), stage)
-        for stage in reversed(stages):
-            learning.learn(MicroBatch(batch), stage)
-            if update:
-                learning.update(batch, stage)
-
-    through(0, update=True)
-    assert len(made) == 1
-    through(0, update=False)  # sent again, at other weights
-    assert len(made) == 2
-    learning.forget(0, range(4))
-    through(0, update=False)  # and again at the same, which nobody needs any more
-    assert len(made) == 3
-
-
-def test_calls_out_of_turn_are_our_own_bugs(data):
-    learning, layers = learner(data, keep=2), range(4)
-    with pytest.raises(AssertionError, match="no layer has read"):
-        learning.learn(MicroBatch(0), layers)
-    learning.read(MicroBatch(0, 0, 2), range(3))
-    with pytest.raises(AssertionError, match=r"layers \[3\] have not read"):
-        learning.learn(MicroBatch(0, 0, 2), range(1))
-    learning.read(MicroBatch(0, 0, 2), range(3, 4))
-    with pytest.raises(AssertionError, match="part 0 of batch 0 has not been learnt"):
-        learning.lesson(0)
-    learning.learn(MicroBatch(0, 0, 2), layers)
-    with pytest.raises(AssertionError, match=r"layer 0 learns MicroBatch\(.*\) twice"):
-        learning.learn(MicroBatch(0, 0, 2), layers)
-    with pytest.raises(AssertionError, match="1 parts have been read"):
-        learning.update(0, layers)
-    learning.read(MicroBatch(0, 1, 2), layers)
-    with pytest.raises(AssertionError, match="layer 0 has not learnt part 1 of batch 0"):
-        learning.update(0, layers)
-    learning.forget(0, layers)
-    in_turn(learning, 3, first=1)
-    with pytest.raises(AssertionError, match="or it is long ago"):
-        learning.learn(MicroBatch(0, 0, 2), layers)
-    with pytest.raises(AssertionError, match="no weights of version 1 or before; kept from 3"):
-        learning.read(MicroBatch(4), layers, version=1)
-
-
-def test_memory_does_not_grow_with_the_batches(data):
-    import gc
-    import weakref
-
-    learning, stages, held = learner(data, keep=5, **HEAVY), stages_of([0, 2], 4), []
-
-    def seen(kind, stage, batch):
-        if kind == "B":
-            newest = learning.copy(range(4))
-            held.extend(weakref.ref(newest[layer].newest[0].weights_p) for layer in stages[stage])
-
-    trained(learning, stages, 40, seen=seen)
-    gc.collect()
-    alive = len({id(one()) for one in held if one() is not None})
-    assert alive <= 4 * (5 + 3), "versions kept, and those that the batches kept have read"
-    assert len(learning._passes) == 5
-    assert all(mine.gradient_P is None for parts in learning._passes.values() for mine in parts.values())
-    assert all(one is None for mine in learning._passes.values() for one in mine[0].taken.values())
-
-
 @pytest.mark.parametrize("model", [DEEP, NORMED, SKIPPING, "small-cnn"])
 def test_layers_have_the_parameters_that_the_profiler_counts(data, model):
     task = make_task(model, SHAPE, 2)
@@ -667,6 +341,7 @@ def test_a_model_of_other_layers_is_told(data):
 def test_running_statistics_count_each_batch_once(data):
     learning, layers = learner(data, NORMED), range(3)
     module = models.build(NORMED, SHAPE, seed=5)
+    before = learning.judge()[1]
     for batch in range(3):
         module[1](module[0](samples_of(data, batch)[0]))
         learning.read(MicroBatch(batch), layers, version=0)
@@ -679,6 +354,7 @@ def test_running_statistics_count_each_batch_once(data):
     assert count.item() == 3
     assert torch.allclose(mean, module[1].running_mean)
     assert torch.allclose(variance, module[1].running_var)
+    assert learning.judge()[1] != before, "they count in the verdict on the same weights"
 
 
 def test_dropout_follows_from_batch_and_part(data):
