@@ -17,25 +17,36 @@ from edgesim.report.comparison_bars import clipped, draw_bars, places
 from edgesim.report.comparison_lines import lines
 from edgesim.report.drawing import draw
 from edgesim.report.faults import window
-from edgesim.report.figures import Picture, longest
-from edgesim.report.iterations import server_of, servers_of, typical
-from edgesim.report.pipeline import in_order
+from edgesim.report.figures import Picture, legend_columns, longest
+from edgesim.report.iterations import (
+    Iteration,
+    Stretch,
+    server_of,
+    servers_of,
+    steady_stretch,
+    typical,
+)
+from edgesim.report.pipeline import in_order, is_pipeline
 from edgesim.report.ranking import Alternative, Entry, Setting, settings
 from edgesim.report.tables import Tables
 from edgesim.report.view import Layout, Window, choose_devices, lay_out
 
 BARS = 24
 """Most runs of several settings that have a bar each."""
+BATCHES = 4
+"""Batches of a pipeline that are shown where nothing failed."""
 PANELS, DEVICES = 4, 6
 """Most timelines, and most devices in each: the server, what failed, the stragglers, then the first ones."""
 BAR, UNIT, GAP = 0.32, 0.2, 0.42
 """Heights in inches of a bar, of a compute lane, and between timelines."""
 TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
+PHASED = 0.35
+"""Further height in inches of a legend with phases of recoveries."""
 NOTE = 0.25
 """Height in inches of the note below all."""
 SMALL: dict[str, Any] = {
-    "loc": "upper left", "ncols": 12, "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
+    "loc": "upper left", "frameon": False, "fontsize": 8, "borderaxespad": 0.0,
     "handlelength": 1.4, "columnspacing": 1.3,
 }  # fmt: skip
 """Look of the legends."""
@@ -79,7 +90,8 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     rest = _not_drawn(panels, groups, everybody, devices)
     layouts = [_laid_out(panel, devices) for panel in panels]
     bars = BAR * places(groups)[2]
-    height = TOP + bars + MIDDLE + sum(_tall(layout) + GAP for layout in layouts) + BOTTOM - GAP
+    middle = MIDDLE + (PHASED if any(bands(one.tables, one.window) > 1 for one in panels) else 0.0)
+    height = TOP + bars + middle + sum(_tall(layout) + GAP for layout in layouts) + BOTTOM - GAP
     height += NOTE if rest else 0.0
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
@@ -87,11 +99,13 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     left = 0.4 + 0.085 * longest([*_names(groups), *devices])
     handles = draw_bars(_axes(picture, left, TOP, bars), groups)
     if handles:
-        picture.legend(handles=handles, bbox_to_anchor=(left / width, 1 - 0.45 / height), **SMALL)
-    found = _timelines(picture, left, TOP + bars + MIDDLE, panels, layouts)
+        place = (left / width, 1 - 0.45 / height)
+        picture.legend(handles=handles, bbox_to_anchor=place, ncols=len(handles), **SMALL)
+    found = _timelines(picture, left, TOP + bars + middle, panels, layouts)
     if found:
         down = 1 - (TOP + bars + 0.6) / height
-        picture.legend(handles=found, bbox_to_anchor=(left / width, down), **SMALL)
+        columns = legend_columns(found, width - left)
+        picture.legend(handles=found, bbox_to_anchor=(left / width, down), ncols=columns, **SMALL)
     if rest:
         picture.text(0.012, 0.07 / height, rest, va="bottom", fontsize=8, color="#555555")
     return picture
@@ -200,12 +214,31 @@ def _panels(entries: Sequence[Entry], runs: Sequence[Alternative]) -> list[Panel
     for entry, tables in known:
         if shared is not None:
             view, origin_s = Window(start_s=shared[0], end_s=shared[1]), None
-        elif one := typical(tables, server_of(tables, entry.run.summary)):
+        elif one := _usual(tables, entry):
             view, origin_s = Window(start_s=one.start_s, end_s=one.end_s), one.start_s
         else:
             continue
         found.append(Panel(entry=entry, tables=tables, window=view, origin_s=origin_s))
-    return found
+    return found if shared is not None else _as_long(found)
+
+
+def _as_long(panels: Sequence[Panel]) -> list[Panel]:
+    """Return panels, those of pipelines as long as the longest: batches go on in them."""
+    longest_s = max((one.window.end_s - one.window.start_s for one in panels), default=0.0)
+    return [
+        replace(one, window=replace(one.window, end_s=one.window.start_s + longest_s))
+        if is_pipeline(one.tables, one.entry.run.summary)
+        else one
+        for one in panels
+    ]
+
+
+def _usual(tables: Tables, entry: Entry) -> Iteration | Stretch | None:
+    """Return the typical iteration of a run; of a pipeline, whose batches overlap, a few of them."""
+    server = server_of(tables, entry.run.summary)
+    if is_pipeline(tables, entry.run.summary):
+        return steady_stretch(tables, server, most=BATCHES)
+    return typical(tables, server)
 
 
 def _devices(panels: Sequence[Panel]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -68,6 +68,8 @@ def draw(
     handles += _draw_faults(axes, tables, layout, window)
     handles += draw_bands(axes, tables, layout, window)
     time_axis(axes, window, origin_s)
+    if piped(tables):
+        axes.set_xlabel(axes.get_xlabel().replace("in the iteration", "from the end of a batch"))
     return handles
 
 

@@ -127,8 +127,8 @@ def typical(tables: Tables, server: str | None = None) -> Iteration | None:
     return next(iter(reversed(_usual(tables, server))), None)
 
 
-def steady_stretch(tables: Tables, server: str | None = None) -> Stretch | None:
-    """Return a stretch of like iterations in a row up to the typical one, at most `MOST_ALIKE`.
+def steady_stretch(tables: Tables, server: str | None = None, *, most: int = MOST_ALIKE) -> Stretch | None:
+    """Return a stretch of like iterations in a row up to the typical one, no more than `most`.
 
     It tells how busy the stages of a pipeline are, whose batches overlap: what is cut off at its ends counts
     for little. The last iterations are left out where there are others: as nothing follows them, the pipeline
@@ -141,7 +141,7 @@ def steady_stretch(tables: Tables, server: str | None = None) -> Stretch | None:
     filled = [one for one in usual if one.number <= last] or usual
     chosen = [filled[-1]]
     for one in reversed(filled[:-1]):
-        if one.number != chosen[-1].number - 1 or len(chosen) == MOST_ALIKE:
+        if one.number != chosen[-1].number - 1 or len(chosen) == most:
             break
         chosen.append(one)
     return Stretch(chosen[-1].number, chosen[0].number, chosen[-1].start_s, chosen[0].end_s)

@@ -40,10 +40,12 @@ class Phase(NamedTuple):
 
 
 def piped(tables: Tables) -> bool:
-    """Return whether messages of a run are those between the stages of a pipeline."""
+    """Return whether messages of a run are those between the stages of a pipeline, or a mark tells a plan."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pc.any(pc.equal(tables.marks.column("kind"), PARTITION)).as_py():
+        return True
     return bool(pc.any(pc.is_in(tables.transfers.column("kind"), pa.array(BOUNDARY))).as_py())
 
 

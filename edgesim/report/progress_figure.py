@@ -38,16 +38,18 @@ class Progress:
 
 
 def progress(runs: Iterable[tuple[str, Tables | None, Mapping[str, Any]]]) -> list[Progress]:
-    """Return how far runs in a pipeline came, given as name, rows and summary."""
-    return [
-        Progress(
-            name=name,
-            ends_s=tuple(iteration_ends(tables, server_of(tables, summary))),
-            crashes_s=tuple(at_s for at_s, kind in tables.rows("marks", "time_s", "kind") if kind == "crash"),
-        )
-        for name, tables, summary in runs
-        if tables is not None and is_pipeline(tables, summary)
-    ]
+    """Return how far runs in a pipeline came, given as name, rows and summary; equal ones as one."""
+    found: dict[object, Progress] = {}
+    for name, tables, summary in runs:
+        if tables is None or not is_pipeline(tables, summary):
+            continue
+        ends_s = tuple(iteration_ends(tables, server_of(tables, summary)))
+        crashes_s = tuple(at_s for at_s, kind in tables.rows("marks", "time_s", "kind") if kind == "crash")
+        key = tuple(round(time_s, 9) for time_s in ends_s)
+        before = found.get(key)
+        both = name if before is None else f"{before.name} = {name}"
+        found[key] = Progress(name=both, ends_s=ends_s, crashes_s=crashes_s)
+    return [*found.values()]
 
 
 def progress_figure(runs: Sequence[Progress], *, title: str = "", width: float = 10.0) -> Picture:
