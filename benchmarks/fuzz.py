@@ -36,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DATA = ROOT / "tests" / "data"
 SEEDS = [
     *sorted((ROOT / "scenarios").glob("*.yaml")),
-    *(DATA / f"{name}.yaml" for name in ("tiny", "outage", "everything", "servers")),
+    *(DATA / f"{name}.yaml" for name in ("tiny", "outage", "everything", "servers", "pipeline")),
 ]
 PATIENCE_S = 10.0
 """After so long a run is interrupted."""
@@ -57,6 +57,9 @@ VALUES = st.one_of(
     ),
     st.sampled_from(
         ["asp", "ssp", "all-reduce", "p3", "dynacomm-overlap", "bytescheduler", "forecast", "once"]
+    ),
+    st.sampled_from(
+        ["pipeline", "never", "gpipe", "2bw", "exact", "lossless", "respipe", "checkpoint", "free"]
     ),
     st.sampled_from(["chain", "ring", "tree", "mesh", "links", "half", "shared", "drop", "resume", "ibatch"]),
     st.builds(
@@ -124,6 +127,11 @@ SIMILAR = {
     "topology": ["star", "chain", "ring", "tree", "mesh", "wifi"],
     "duplex": ["full", "half", "shared"],
     "sharing": ["fair", "fifo"],
+    "execution": ["1f1b", "gpipe", "1f1b-flush", "2bw"],
+    "partition": ["ftpipehd", "equal-layers", "pipedream", "exact", "single"],
+    "versions": ["stash", "vertical-sync", "replicas"],
+    "recovery": ["ftpipehd", "lossless", "respipe", "checkpoint", "none"],
+    "policy": ["never", "when-different", "regret", "periodic", "free", "timer", "adaptive"],
     "device": ["server", "pi-1", "laptop"],
     "preset": ["raspberry-pi-3b-plus", "jetson-nano", "phone-low", "laptop", "workstation"],
 }
@@ -140,12 +148,16 @@ class Example:
     pictures: bool
 
 
+OWN = {"everything.yaml": {"batch_size", "dtype"}, "pipeline.yaml": {"batch_size", "profile"}}
+"""What seeds keep of their own workload."""
+
+
 def trees() -> list[Any]:
-    """Return the seeds as plain data, all with the profile of two layers, so that nothing is measured."""
+    """Return the seeds as plain data, all with a profile of few layers, so that nothing is measured."""
     found = []
     for path in SEEDS:
         tree = YAML(typ="safe", pure=True).load(path.read_text("utf-8"))
-        keep = {"batch_size", "dtype"} if path.name == "everything.yaml" else set()
+        keep = OWN.get(path.name, set())
         kept = {key: value for key, value in tree["workload"].items() if key in keep}
         tree["workload"] = {"profile": "two-layers.json", **kept}
         tree["stop"].setdefault("iterations", LARGEST["iterations"])
@@ -321,7 +333,7 @@ def patience() -> Iterator[None]:
 def workshop() -> Iterator[Path]:
     """Hand out a folder with the files that the seeds name."""
     with tempfile.TemporaryDirectory(prefix="edgesim-fuzz-") as folder:
-        for name in ("two-layers.json", "trace.csv"):
+        for name in ("two-layers.json", "six-layers.json", "trace.csv"):
             shutil.copy(DATA / name, folder)
         yield Path(folder)
 

@@ -103,9 +103,13 @@ def _moving(held: Settings) -> Iterator[Why]:
 
 
 def _copies(held: Settings) -> Iterator[Why]:
-    if held.replication.chain is None and held.replication.whole is None:
-        for path in ("replication.policy", "replication.optimizer"):
-            yield path, "there are no copies; remove it, or write `chain: 100`"
+    copies, snapshots = held.replication, held.recovery == "checkpoint"
+    if snapshots:
+        yield "replication.global", "recovery checkpoint copies all every `checkpoint_every`; remove it"
+    if copies.chain is None:
+        yield "replication.policy", "it is about copies on the next device, and there are none; remove it"
+        if copies.whole is None and not snapshots:
+            yield "replication.optimizer", "there are no copies; remove it, or write `chain: 100`"
 
 
 def _failing(held: Settings) -> Iterator[Why]:

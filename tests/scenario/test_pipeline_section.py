@@ -252,8 +252,16 @@ NEVER = "has no effect: layers never move; remove it, or choose another policy"
             "training.rebuild: has no effect: no device ever gets another stage; remove it, or choose a recovery",
         ),
         (
-            "schedule: pipedream, replication: {optimizer: false}",
+            "recovery: none, replication: {chain: never, global: never, optimizer: false}",
             "training.replication.optimizer: has no effect: there are no copies; remove it, or write `chain: 100`",
+        ),
+        (
+            "replication: {chain: never, policy: free}",
+            "training.replication.policy: has no effect: it is about copies on the next device, and there are none; remove it",
+        ),
+        (
+            "schedule: pipedream, replication: {global: 5}",
+            "training.replication.global: has no effect: recovery checkpoint copies all every `checkpoint_every`; remove it",
         ),
         (
             "recovery: none, detection: {policy: adaptive}",
@@ -349,6 +357,7 @@ def test_says_what_is_wrong_at_its_place(more: str, said: str, wrong: Wrong) -> 
         "schedule: pipedream, checkpoint_every: 5, rebuild: 5 ms",
         "schedule: pipedream, recovery: none, replication: {chain: 3}",
         "versions: replicas, epoch: 5",
+        "schedule: pipedream, replication: {optimizer: false}",
         "schedule: single, execution: gpipe, micro_batches: 2",
         "execution: 2bw, partition: exact, micro_batches: 2",
         "workers: [pi-1, pi-2], partition: [1, 2]",
