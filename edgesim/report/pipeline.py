@@ -15,13 +15,17 @@ from edgesim.report.tables import Tables
 BOUNDARY = ("activation", "gradient")
 """What messages between two stages carry."""
 RECOVERY, REPARTITION, PARTITION = "recovery", "repartition", "partition"
-"""Kinds of the marks that begin a phase, and of the one that puts a plan into force."""
-OVER = {"recovered", "done"}
-"""Labels of marks that end the last phase."""
+"""Kinds of the marks that begin or end a phase, and of the one that puts a plan into force."""
 TERMS = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill")
 """The terms of a recovery, in their order."""
 MOVES = ("prepare", "fetch", "commit", "refill")
 """The terms of a re-partition, in their order."""
+FOUND = "probe"
+"""The first term after the failure was noticed."""
+NAMES = {RECOVERY: TERMS, REPARTITION: MOVES}
+"""By kind of a mark the phases that it can begin; with any other label it ends the last one."""
+FALSE_ALARM = "false-alarm"
+"""Kind of a recovery from nothing: a batch was late, and nobody had failed."""
 UNRECOVERABLE = "unrecoverable"
 """How the outcome of a failure begins that ends the training."""
 
@@ -57,19 +61,25 @@ def is_pipeline(tables: Tables, summary: Mapping[str, Any]) -> bool:
 def phases(tables: Tables) -> list[Phase]:
     """Return the phases of all recoveries and re-partitions, in order of their start.
 
-    A phase lasts until the next mark of its kind; one that another failure interrupts likewise.
+    A phase lasts until the next mark of its kind, whatever it says; a re-partition ends where a recovery
+    begins. Where no mark says since when a failure went unseen, `detect` is from the crash on.
     """
-    marks = tables.rows("marks", "time_s", "kind", "label")
-    rows = sorted((row for row in marks if row[1] in (RECOVERY, REPARTITION)), key=lambda row: row[0])
+    rows = [*tables.rows("marks", "time_s", "kind", "label")]
+    steps = sorted((row for row in rows if row[1] in NAMES), key=lambda row: row[0])
+    crashes = [time_s for time_s, kind, _ in rows if kind == "crash"]
     found: list[Phase] = []
-    for kind in (RECOVERY, REPARTITION):
-        mine = [(time_s, label) for time_s, what, label in rows if what == kind]
-        ends = [*(time_s for time_s, _ in mine[1:]), math.inf]
-        found += [
-            Phase(kind, label, time_s, end_s)
-            for (time_s, label), end_s in zip(mine, ends, strict=False)
-            if label not in OVER
-        ]
+    told_s = -math.inf
+    for at, (time_s, kind, label) in enumerate(steps):
+        if label not in NAMES[kind]:
+            continue
+        later = (end_s for end_s, other, _ in steps[at + 1 :] if other in (kind, RECOVERY))
+        found.append(Phase(kind, label, time_s, next(later, math.inf)))
+        if kind == RECOVERY and label == FOUND:
+            unseen = [crash_s for crash_s in crashes if told_s < crash_s < time_s]
+            before = found[-2:-1] and found[-2].kind == kind and found[-2].name == TERMS[0]
+            if unseen and not before:
+                found.append(Phase(kind, TERMS[0], unseen[0], time_s))
+            told_s = time_s
     return sorted(found, key=lambda phase: (phase.start_s, phase.end_s))
 
 

@@ -11,6 +11,7 @@ from edgesim.report.fullness import FULL, Fullness, fullest, whole
 from edgesim.report.iterations import Stretch, server_of, steady_stretch
 from edgesim.report.numbers import amount, counted, duration, share
 from edgesim.report.pipeline import (
+    FALSE_ALARM,
     MOVES,
     TERMS,
     layer_count,
@@ -131,7 +132,8 @@ def _promised(summary: Mapping[str, Any], stretch: Stretch) -> list[str]:
 def _recovered(summary: Mapping[str, Any]) -> list[str]:
     """Say how often the pipeline recovered, what took how long, and what was lost."""
     rows = summary.get("recoveries") or []
-    done = [row for row in rows if row.get("outcome") == "recovered"]
+    alarms = [row for row in rows if row.get("kind") == FALSE_ALARM]
+    done = [row for row in rows if row.get("outcome") == "recovered" and row not in alarms]
     said = []
     if done:
         total_s = math.fsum(row.get("total_s") or 0.0 for row in done)
@@ -144,9 +146,10 @@ def _recovered(summary: Mapping[str, Any]) -> list[str]:
             f"from in {duration(total_s)}{_terms(done, TERMS, total_s)}: {amount(moved, 'B')} moved, "
             f"{_batches(again)} recomputed, {counted(lost, 'update')} lost."
         )
-    false = sum(str(row.get("outcome")) == "false alarm" for row in rows)
-    if false:
-        said.append(f"{counted(false, 'alarm')} {'was' if false == 1 else 'were'} false.")
+    if alarms:
+        lost_s = math.fsum(row.get("total_s") or 0.0 for row in alarms)
+        verb = "was" if len(alarms) == 1 else "were"
+        said.append(f"{counted(len(alarms), 'alarm')} {verb} false ({duration(lost_s)} in all).")
     if why := unrecoverable(summary):
         said.append(f"The training ended, as a failure could not be recovered from: {why}.")
     return said

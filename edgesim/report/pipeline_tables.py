@@ -112,25 +112,25 @@ def _stages(summary: Mapping[str, Any]) -> Sheet:
 def _recoveries(summary: Mapping[str, Any]) -> Sheet:
     rows = [
         [
-            duration(row.get("failed_s")), ", ".join(row.get("devices") or ()), str(row.get("kind") or ""),
+            duration(row.get("failed_s")), _event(row),
             *(duration(row.get(f"{term}_s")) for term in (*TERMS, "total")),
             _count(row.get("batches_recomputed")), _count(row.get("updates_lost")),
             amount(row.get("bytes_moved"), "B"), str(row.get("outcome") or ""),
         ]
         for row in summary.get("recoveries") or ()
     ]  # fmt: skip
-    columns = [
-        "failed at",
-        "devices",
-        "kind",
-        *TERMS,
-        "total",
-        "batches again",
-        "updates lost",
-        "moved",
-        "outcome",
-    ]
+    columns = ["at", "what", *TERMS, "total", "again", "lost", "moved", "outcome"]
     return _few("Recoveries", columns, rows)
+
+
+def _event(row: Mapping[str, Any]) -> str:
+    """Say who failed how.
+
+    >>> _event({"devices": ["a", "b"], "kind": "failed"}), _event({"devices": [], "kind": "false-alarm"})
+    ('a, b failed', 'false alarm')
+    """
+    kind = str(row.get("kind") or "").replace("-", " ")
+    return " ".join(part for part in (", ".join(row.get("devices") or ()), kind) if part)
 
 
 def _repartitions(summary: Mapping[str, Any]) -> Sheet:

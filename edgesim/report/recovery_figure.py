@@ -44,7 +44,7 @@ class Recovered:
     @property
     def name(self) -> str:
         """Who failed, and when."""
-        who = ", ".join(self.row.get("devices") or ()) or str(self.row.get("kind") or "")
+        who = ", ".join(self.row.get("devices") or ()) or str(self.row.get("kind") or "").replace("-", " ")
         return f"{who} at {duration(self.row.get('failed_s'))}"
 
     @property
@@ -63,8 +63,15 @@ class Recovered:
 
 
 def recovered(runs: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Recovered]:
-    """Return all recoveries of some runs, given as name and summary, run by run."""
-    return [Recovered(run=name, row=row) for name, summary in runs for row in summary.get("recoveries") or ()]
+    """Return all recoveries of some runs, given as name and summary, run by run.
+
+    Alarms that were seen to be false at once are left out where there is anything else.
+    """
+    found = [
+        Recovered(run=name, row=row) for name, summary in runs for row in summary.get("recoveries") or ()
+    ]
+    true = [one for one in found if one.row.get("outcome") != "false alarm"]
+    return true or found
 
 
 def recovery_figure(found: Sequence[Recovered], *, title: str = "", width: float = 10.0) -> Picture:

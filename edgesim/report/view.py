@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgesim.report.causes import PLANNED
+from edgesim.report.causes import CAUSES, PLANNED
 from edgesim.report.iterations import iteration_ends
 from edgesim.report.lanes import assign
 from edgesim.report.pipeline import interruptions, piped
@@ -107,6 +107,8 @@ def choose_window(
     if len(ends) <= (FAULTY_ITERATIONS if faults else FEW_ITERATIONS * many):
         return Window(start_s=0.0, end_s=last)
     if faults:
+        serious = [row for row in faults if row[2] in CAUSES] if many > 1 else faults
+        faults = serious or faults  # of a pipeline rather a failure than a false alarm
         first, final = _around(ends, faults, _phases_over_s(tables, faults[0][0]))
         where = f", around the first {'change' if faults[0][2] in GRADUAL else 'fault'}"
     else:
