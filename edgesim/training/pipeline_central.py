@@ -50,7 +50,9 @@ class Central:
         self.staleness = 0
         """Of the first stage's last update."""
         self.lives: dict[str, int] = {}
-        """Stay in memory of each device when it last said anything."""
+        """Stay in memory of each device when it was last given a stage or left without one."""
+        self.upcoming = 0
+        """The next batch to come back: after a way back to a snapshot one that has been counted before."""
         self.returned: dict[str, None] = {}
         """Devices that were given up and are back."""
         self.reported = False
@@ -76,21 +78,20 @@ class Central:
         self.sim.process(self._fatal(), name=f"{self.name} watch")
         for name in self.config.devices[1:]:
             self.sim.process(self._greet(name), name=f"{name} hello")
-        self.enter(setup, 0, "start")
+        self.enter(setup, 0, "start", dict.fromkeys(self.config.devices, 0))
         self.line.replicator.seed()
         self.sim.process(self.run(), name=f"{self.name} central")
 
-    def enter(self, setup: Setup, first: int, why: str) -> None:
-        """Begin a term."""
+    def enter(self, setup: Setup, first: int, why: str, lives: Mapping[str, int]) -> None:
+        """Begin a term with devices in the stays in memory in which they have last answered."""
         self._sent = {}
+        self.upcoming = first
         self._since_s = self.sim.now
         self._timer = self._fresh_timer()
         self.returned = {name: None for name in self.returned if name not in setup.hosts}
         self.line.replicator.replan(setup)
-        self.lives = {name: self.line.nodes[name].life for name in setup.hosts} | {
-            name: life for name, life in self.lives.items() if name not in setup.hosts
-        }
-        self.line.begin(setup, first)
+        self.lives |= lives
+        self.line.begin(setup, first, self.lives)
         self.facts.partition(setup, first, why, dict(self.capacity))
 
     def injected(self, one: Pass) -> None:
@@ -103,6 +104,7 @@ class Central:
         """Note that a batch has come back, and been learnt by all stages."""
         now = self.sim.now
         self._alarms = 0
+        self.upcoming = batch + 1
         self._since_s = now
         if (sent_s := self._sent.pop(batch, None)) is not None:
             self._timer = self._timer.seen(now - sent_s)
@@ -181,7 +183,7 @@ class Central:
     @property
     def oldest(self) -> int:
         """The oldest batch that is not back."""
-        return min(self._sent, default=len(self.history))
+        return min(self._sent, default=self.upcoming)
 
     @property
     def deadline_s(self) -> float:
@@ -231,11 +233,13 @@ class Central:
         device = self.line.nodes[name].device
         while not device.gone:
             yield device.next_return()
-            self.line.calls.send(name, self.name, "control", partial(self._hello, name))
+            life = self.line.nodes[name].life
+            self.line.calls.send(name, self.name, "control", partial(self._hello, name, life))
 
-    def _hello(self, name: str) -> None:
+    def _hello(self, name: str, life: int) -> None:
         assert self.line.term is not None
         if name not in self.line.term.setup.hosts:
+            self.lives[name] = life
             self.returned[name] = None
             self._stir()
 
@@ -255,7 +259,7 @@ class Central:
     @property
     def begun(self) -> int:
         """The last batch that has set out in this term, plus one."""
-        return max(self._sent, default=len(self.history) - 1) + 1
+        return max(self._sent, default=self.upcoming - 1) + 1
 
     # --- what it knows ----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgesim.engine import Simulation
@@ -60,14 +61,22 @@ class Line:
         assert self.term is not None
         return self.term.stages
 
-    def begin(self, setup: Setup, first: int) -> Term:
-        """End the present term, if there is one, and start another from a batch on."""
+    def begin(self, setup: Setup, first: int, lives: Mapping[str, int]) -> Term:
+        """End the present term, if there is one, and start another from a batch on.
+
+        A device that has crashed since the stay in memory that `lives` says has no stage in truth.
+        """
         if self.term is not None:
             self.term.close()
         self._terms += 1
-        self.term = Term(self, setup, first, self._terms)
+        self.term = Term(self, setup, first, self._terms, lives)
         self.term.start()
         return self.term
+
+    def freeze(self) -> None:
+        """Note that stages of the present term have been stopped."""
+        assert self.term is not None
+        self.term.frozen = True
 
     # --- what stages ask and say ------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ class Mover:
         """Stay in memory of everybody who takes part, as known when the change was planned."""
         self.members = tuple(lives)
         self.others = tuple(name for name in lives if name != line.config.central)
+        self._off = False
         self._freeze = freeze
         """Whether the stages of those who take part stop."""
         self._frozen = {name: self.env.event() for name in lives}
@@ -78,7 +79,8 @@ class Mover:
         yield from self._wait(self.line.calls.told(self.members, self._rebuild))
 
     def release(self) -> None:
-        """Give back the memory of parked layers."""
+        """Give back the memory of parked layers, and heed nothing that is still on its way."""
+        self._off = True
         for name in self.members:
             self.line.nodes[name].give(PARKED)
 
@@ -97,6 +99,10 @@ class Mover:
                 raise Interrupted
 
     def _launch(self, name: str, reply: Callable[[], None]) -> None:
+        if self._off:
+            return
+        if self._freeze:
+            self.line.freeze()
         self.line.sim.process(self._prepared(name, reply), name=f"{name} prepare")
 
     def _prepared(self, name: str, reply: Callable[[], None]) -> Process:
@@ -145,6 +151,8 @@ class Mover:
         return False
 
     def _rebuild(self, name: str, reply: Callable[[], None]) -> None:
+        if self._off:
+            return
         self.line.sim.process(self._rebuilt(name, reply), name=f"{name} rebuild")
 
     def _rebuilt(self, name: str, reply: Callable[[], None]) -> Process:

@@ -43,8 +43,9 @@ class Stage:
     """One stage, on one device, in one term."""
 
     def __init__(
-        self, term: Term, index: int, node: Node, layers: range, before: Before | None = None
+        self, term: Term, index: int, node: Node, life: int, layers: range, before: Before | None = None
     ) -> None:
+        """Take a stage's place; where the device has crashed since, it is lost at once."""
         self.term = term
         self.line = term.line
         self.index = index
@@ -52,8 +53,8 @@ class Stage:
         self.layers = layers
         self.window = term.windows[index]
         self.before = before
-        self.life = node.life
-        self.stopped = False
+        self.life = life
+        self.stopped = node.life != life or not node.device.up
         self.idle: Event = self.line.sim.env.event()
         """Fires when it computes nothing any more."""
         self.arrived: set[Pass] = set()
@@ -77,7 +78,10 @@ class Stage:
             False: math.ceil(costs.crossing_bytes(layers.start - 1) * share),
         }
         self._update_s = costs.update_s(node.device.spec, layers)
+        if self.stopped:
+            return
         node.stages.append(self)
+        node.live.update(layers)
         node.hold(self.line.weight_bytes(index, term), f"{WEIGHTS} ({index})")
 
     # --- life -------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -53,7 +53,7 @@ class Setup:
 class Term:
     """The stages from one commit to the next."""
 
-    def __init__(self, line: Line, setup: Setup, first: int, number: int) -> None:
+    def __init__(self, line: Line, setup: Setup, first: int, number: int, lives: Mapping[str, int]) -> None:
         self.line = line
         self.setup = setup
         self.windows = setup.windows
@@ -63,7 +63,11 @@ class Term:
         """How many terms there were before."""
         self.last = len(setup.hosts) - 1
         """The last stage."""
+        self.lives = lives
+        """Stay in memory in which each device takes part."""
         self.over = False
+        self.frozen = False
+        """Whether stages have been stopped for a change."""
         self.synced: dict[int, int] = {}
         """Version that each batch met at the first stage, for `vertical-sync`."""
         self.stages: list[Stage] = []
@@ -72,19 +76,17 @@ class Term:
     def start(self) -> None:
         """Put the stages on their devices and let them compute."""
         for index, (host, layers) in enumerate(zip(self.setup.hosts, self.setup.stages, strict=True)):
-            self.line.nodes[host].live.update(layers)
-            self.stages.append(Stage(self, index, self.line.nodes[host], layers))
+            self.stages.append(Stage(self, index, self.line.nodes[host], self.lives[host], layers))
         for stage in self.stages:
             self._launch(stage)
 
     def _launch(self, stage: Stage) -> None:
         self.line.sim.process(stage.run(), name=f"{stage.node.name} stage {stage.index}")
 
-    def rehost(self, index: int, node: Node, before: Before) -> Stage:
+    def rehost(self, index: int, node: Node, life: int, before: Before) -> Stage:
         """Put a stage on another device, where it begins with a copy; `run` it with `resume`."""
         self.stages[index].stop()
-        stage = Stage(self, index, node, self.stages[index].layers, before)
-        node.live.update(stage.layers)
+        stage = Stage(self, index, node, life, self.stages[index].layers, before)
         self.stages[index] = stage
         hosts = (*self.setup.hosts[:index], node.name, *self.setup.hosts[index + 1 :])
         self.setup = Setup(

@@ -6,7 +6,7 @@ were lost and a copy took their place, the updates since the copy are missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from edgesim.workload import PipelineLearner
@@ -120,18 +120,19 @@ class Weights:
             self.learner.forget(copy.version, copy.layers)
             self.learner.restore(copy.layers, copy.weights)
 
-    def restore(self, copies: Iterable[tuple[Sequence[int], Copy]], first: int, *, momentum: bool) -> int:
-        """Put layers of copies in place of what they are; return the most updates that a layer lost by that.
+    def restore(self, copies: Iterable[tuple[int, Copy]], *, momentum: bool) -> None:
+        """Put layers of copies in place of what they are."""
+        for layer, copy in copies:
+            self.applied[layer] = copy.of(layer)
+            if self.learner is not None:
+                self.learner.restore(range(layer, layer + 1), copy.weights, momentum=momentum)
 
-        Updates of batches from `first` on are not lost: they will be made again.
-        """
+    def settle(self, first: int) -> int:
+        """Count the updates missing now that batches from `first` on are to come; return the most that
+        a layer has lost since the last time."""
         most = 0
-        for layers, copy in copies:
-            for layer in layers:
-                before, self.applied[layer] = self.applied[layer], copy.of(layer)
-                gone = between(before, 0, first) - between(copy.of(layer), 0, first)
-                self.lost[layer] += gone
-                most = max(most, gone)
-                if self.learner is not None:
-                    self.learner.restore(range(layer, layer + 1), copy.weights, momentum=momentum)
+        for layer, applied in enumerate(self.applied):
+            missing = first - between(applied, 0, first)
+            most = max(most, missing - self.lost[layer])
+            self.lost[layer] = missing
         return most

@@ -62,8 +62,11 @@ class Recoverer:
             asked, central.probe_timeout_s, parallel=detection.policy == "adaptive"
         )
         failed = [name for name in asked if name not in answers]
-        restarted = [name for name in asked if name in answers and answers[name] != central.lives[name]]
+        restarted = [name for name in asked if name in answers and answers[name] != central.lives.get(name)]
         self._note(row, failed, restarted)
+        if not failed and not restarted and line.term.frozen:  # type: ignore[union-attr]
+            self._thaw(phases, answers)
+            return True
         if not failed and not restarted:
             phases.close("false-alarm")
             row["outcome"] = "false alarm"
@@ -77,6 +80,17 @@ class Recoverer:
             row["outcome"] = f"unrecoverable: {error}"
             raise
         return True
+
+    def _thaw(self, phases: Phases, answers: Mapping[str, int]) -> None:
+        """Go on as before where a change was broken off, and everybody who has a stage is there."""
+        central, term = self.central, self.line.term
+        assert term is not None
+        phases.row["kind"], phases.row["outcome"] = "false-alarm", "recovered"
+        phases.row["batches_recomputed"] = central.begun - central.upcoming
+        if self.line.learner is not None:
+            self.line.learner.forget(central.upcoming, range(self.line.costs.layers))
+        central.enter(term.setup, central.upcoming, "recovery", answers)
+        central.facts.refilling(phases)
 
     def _note(self, row: Row, failed: list[str], restarted: list[str]) -> None:
         """Write down who has failed, and when that was."""
@@ -113,7 +127,6 @@ class Recoverer:
         left = [name for name in dict.fromkeys(hosts) if name not in failed]
         for name in failed:
             central.capacity.pop(name, None)
-            central.lives.pop(name, None)
         if policy != "respipe":
             phases.enter("measure")
             yield from self._measure(left)
@@ -151,7 +164,7 @@ class Recoverer:
         holdings = Holdings(live=live, chain=chain, whole=frozenset(line.nodes[central.name].whole))
         old = line.term.setup  # type: ignore[union-attr]
         fetches = sources(setup.needs(), holdings, old.hosts, old.stages, central.name)
-        return self.change(setup, len(central.history), fetches)
+        return self.change(setup, central.upcoming, fetches)
 
     def change(self, setup: Setup, first: int, fetches: tuple[Fetch, ...]) -> Change:
         """Return a change with the copies that its fetches restore, as they are now."""
@@ -184,7 +197,7 @@ class Recoverer:
                 Fetch(target=holder.name, source=holder.name, layers=tuple(layers), kind="own-chain")
             )
         setup = self.central.knowledge.completed(old.points, tuple(hosts), self.central.capacity)
-        return self.change(setup, len(self.central.history), tuple(fetches))
+        return self.change(setup, self.central.upcoming, tuple(fetches))
 
     def _rolled_back(self, left: list[str], restarted: list[str]) -> Change:
         """Return the change by which everybody goes back to the last snapshot.
@@ -229,7 +242,7 @@ class Recoverer:
         row["batches_recomputed"] = central.begun - change.first
         row["bytes_moved"] += change.moved_bytes
         row["points"], row["order"] = list(change.setup.points), list(change.setup.hosts)
-        row["updates_lost"] = self._commit(change, why)
+        row["updates_lost"] = self._commit(change, why, members)
         row["outcome"] = "recovered"
         central.facts.refilling(phases)
 
@@ -238,7 +251,7 @@ class Recoverer:
         old = self.line.term.setup  # type: ignore[union-attr]
         return {*change.setup.hosts, *old.hosts, *(fetch.source for fetch in change.fetches)}
 
-    def _commit(self, change: Change, why: str) -> int:
+    def _commit(self, change: Change, why: str, lives: Mapping[str, int]) -> int:
         """Change over: weights from copies, batches in flight given up; return the updates that are lost."""
         central, line = self.central, self.line
         assert line.term is not None
@@ -247,11 +260,11 @@ class Recoverer:
         if line.learner is not None:
             line.learner.forget(change.first, everything)
         momentum = line.config.replication.optimizer
-        by_layer = [((layer,), copy) for layer, copy in sorted(change.copies.items())]
-        lost = line.weights.restore(by_layer, change.first, momentum=momentum)
+        line.weights.restore(sorted(change.copies.items()), momentum=momentum)
+        lost = line.weights.settle(change.first)
         if line.config.repartition.momentum == "reset" and line.learner is not None:
             line.learner.reset(everything)
-        central.enter(change.setup, change.first, why)
+        central.enter(change.setup, change.first, why, lives)
         line.replicator.after_commit()
         return lost
 

@@ -84,7 +84,7 @@ def replay(
     mover.release()
     row = phases.row
     row["batches_recomputed"] = max(one.stage.done[True][0] + 1 - one.copy.version for one in found)
-    row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found)
+    row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found, lives)
     row["points"], row["order"] = list(line.term.setup.points), list(line.term.setup.hosts)
     row["outcome"] = "recovered"
     central.rejoin(lives)
@@ -118,7 +118,7 @@ def _logged(stage: Stage, batch: int) -> bool:
     return max(before, after) <= batch
 
 
-def _put_back(recoverer: Recoverer, found: list[Lost]) -> float:
+def _put_back(recoverer: Recoverer, found: list[Lost], lives: Mapping[str, int]) -> float:
     """Let the new hosts begin, with what the neighbours have logged; return the bytes of that."""
     line = recoverer.line
     assert line.term is not None
@@ -132,7 +132,7 @@ def _put_back(recoverer: Recoverer, found: list[Lost]) -> float:
             backward=old.done[False],
             reads=dict(one.copy.reads),
         )
-        fresh.append(line.term.rehost(old.index, one.host, before))
+        fresh.append(line.term.rehost(old.index, one.host, lives[one.host.name], before))
     sent = sum(_resend(stage) for stage in fresh)
     line.term.resume(fresh)
     return sent

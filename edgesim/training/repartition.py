@@ -71,7 +71,7 @@ class Repartitioner:
         old = line.term.setup
         live = {name: frozenset(line.nodes[name].live) for name in old.hosts}
         fetches = sources(setup.needs(), Holdings(live=live, chain={}), old.hosts, old.stages, central.name)
-        return central.recoverer.change(setup, len(central.history), fetches)
+        return central.recoverer.change(setup, central.upcoming, fetches)
 
     def _due(self, gain_s: float, change: Change, old: Setup) -> bool:
         """Tell whether to move; count what staying has cost since the last look."""
@@ -115,10 +115,7 @@ class Repartitioner:
         self._regret = Regret()
         row = self._note(change, gain_s, kept=True)
         phases = Phases(line, "repartition", row)
-        lives = {name: line.nodes[name].life for name in (central.name,)}
-        for name in {*change.setup.hosts, *line.term.setup.hosts}:  # type: ignore[union-attr]
-            lives.setdefault(name, central.lives.get(name, line.nodes[name].life))
-        lives = {name: lives[name] for name in line.config.devices if name in lives}
+        lives = {name: central.lives[name] for name in line.config.devices if name in central.lives}
         try:
             yield from central.recoverer.carry_out(phases, change, lives, "repartition")
         except Interrupted:

@@ -87,7 +87,9 @@ class Replicator:
         return config.replication.whole is not None or config.recovery == "checkpoint"
 
     def replan(self, setup: Setup) -> None:
-        """Find how often copies can be made for free, if they are to be."""
+        """Begin a term: give up copies that are not whole, find how often they are free if they shall be."""
+        self._underway.clear()
+        self.line.nodes[self.line.config.central].parked.clear()
         replication = self.line.config.replication
         if replication.policy == "free" and replication.chain is not None:
             self.every = free_every(self.line, setup) or replication.chain
