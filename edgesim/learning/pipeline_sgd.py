@@ -172,8 +172,9 @@ class PipelineSgd:
     def restore(self, layers: range, copy: object, *, momentum: bool = True) -> None:
         """Put these layers of a copy in place of what they are now; see `PipelineLearner.restore`.
 
-        Older versions and what was read stay: batches that were in flight when the copy was made can be
-        learnt again as they were read, or read again by version.
+        Versions older than the copy that are kept stay, and so does what was read: batches that were
+        in flight when it was made can be learnt again as they were read, or read again by version. A copy
+        that is put back after an older one does not bring back the versions between them.
         """
         held = _copy(copy)
         for layer in layers:
