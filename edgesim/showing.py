@@ -49,7 +49,7 @@ def show_run(result: Result, folder: Path, workers: int) -> None:
     title = f"{summary['scenario']}, {counted(workers, 'worker')}"
     out.print(grid(title, ["", ""], [list(row) for row in headline(summary).items()]))
     for sheet in sheets(summary):
-        out.print(grid(*sheet, left=("device", "devices", "kind", "outcome")))
+        out.print(grid(*sheet, left=("device", "what", "outcome")))
     out.print(_devices(summary))
     out.print(_links(summary))
     out.print(result.explain(), markup=False)
