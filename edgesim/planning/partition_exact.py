@@ -141,7 +141,9 @@ class _Search:
                 if excess[mask, head, 0] < math.inf and not any(twin in devices for twin in self.twins[head]):
                     found = walk.from_head(mask, head)
                     if found is not None:
-                        return replace(found, period_s=self.given.exact_s(found))
+                        made = replace(found, period_s=self.given.exact_s(found))
+                        assert made.period_s <= period * (1.0 + TOLERANCE / 2.0), (made, period)
+                        return made
         return None
 
 

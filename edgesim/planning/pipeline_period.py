@@ -69,6 +69,7 @@ def steady_period(
     """
     stages = _times("stage", stage_s)
     ways = _ways(link_s, len(stages))
+    _times("latency", [latency_s])
     c = [forward + backward + 2.0 * latency_s for forward, backward in ways]
     one_way = max((max(way) for way in ways), default=0.0)
     return interval_period_s(stages, c, one_way, sound_windows(windows, len(stages)))

@@ -78,11 +78,11 @@ def everything(case):
 def random_case(rng):
     """Unlike devices and directions; memory, copies, latency and free choices in part of the cases."""
     devices, layers = rng.randint(1, 4), rng.randint(1, 6)
-    scale = rng.choice([0.1, 1.0, 5.0])
+    scale, slowest = rng.choice([0.1, 1.0, 5.0]), rng.choice([0.05, 0.5])
     case = {
         "layer_s": [rng.uniform(0.1, 1.0) for _ in range(layers)],
         "output_bytes": [rng.uniform(0.0, scale) for _ in range(layers)],
-        "bandwidth": [[rng.uniform(0.5, 3.0) for _ in range(devices)] for _ in range(devices)],
+        "bandwidth": [[rng.uniform(slowest, 3.0) for _ in range(devices)] for _ in range(devices)],
         "capacity": [1.0, *(rng.uniform(0.3, 6.0) for _ in range(devices - 1))],
         "latency_s": rng.choice([0.0, 0.2]),
         "first": rng.choice([0, None]),
@@ -308,6 +308,16 @@ def test_memory_of_stages_in_front_counts_their_windows():
     assert plan(*costs, "exact", memory=[10, 8, 8], weights=[1] * 4, activations=[2] * 4).points == (0, 1)
     free = {"versions": 1, "held": 1, "extra": 0.0}
     assert plan(*costs, "exact", **(limits | {"memory": [6, 6, 6]}), **free).period_s == 2.0
+
+
+def test_a_direction_of_a_link_that_binds_is_avoided():
+    # To device 1 7 bytes take 0 + 6 s, to device 2 3.5 s each way: less in all, but 6 s a batch by itself.
+    rates = [[math.inf, math.inf, 2.0], [7 / 6, math.inf, 1e-3], [2.0, 1e-3, math.inf]]
+    made = plan([1.0, 9.0], [7.0, 0.0], rates, [1.0, 0.1, 0.1], "exact")
+    assert made.order == (0, 2)
+    assert made.period_s == pytest.approx((1.0 + 0.9 + 7.0) / 2)
+    alone = plan([1.0, 9.0], [7.0, 0.0], [row[:2] for row in rates[:2]], [1.0, 0.1], "exact")
+    assert alone.period_s == pytest.approx(6.0)
 
 
 def test_a_rate_of_one_direction_bounds_the_plan():
