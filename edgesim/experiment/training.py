@@ -14,7 +14,7 @@ from edgesim.scenario.names import hosts_of, names_of, workers_of
 from edgesim.scenario.pipeline_section import Pipeline
 from edgesim.scenario.pipeline_settings import resolved
 from edgesim.scenario.training_section import AllReduce, ParameterServer
-from edgesim.training import METHODS, all_reduce, parameter_server, pipeline_config
+from edgesim.training import METHODS, all_reduce, parameter_server, pipeline, pipeline_config
 from edgesim.training.config import Compression, Config, Planner
 from edgesim.training.parameter_server import TrainingRun
 from edgesim.workload import LayerTimer, Learner, PipelineLearner, Workload
@@ -83,8 +83,6 @@ def memory_bytes(scenario: Scenario, cluster: Cluster, workload: Workload) -> di
     """Return the memory that each device of a scenario's training holds, in B."""
     config = configure(scenario)
     if isinstance(config, pipeline_config.Config):
-        from edgesim.training import pipeline
-
         return pipeline.memory_bytes(cluster, workload, config)
     if isinstance(config, all_reduce.Config):
         return all_reduce.memory_bytes(workload, config)
