@@ -23,6 +23,8 @@ HIDDEN = {ITERATION, RECOVERY, REPARTITION, PARTITION}
 """Marks that are drawn as lines and bands, not as signs."""
 WHY = ("repartition", "recovery")
 """Why a plan may have come into force, as the label of its mark says."""
+ROUNDING = 1e-12
+"""Times this close are one, in s."""
 EVEN, ODD = "#e3e8ee", "#cdd6e0"
 """Plans in force, in turn."""
 
@@ -70,24 +72,27 @@ def _shown(tables: Tables, window: Window) -> list[tuple[str, float, float]]:
 
 
 def plans(tables: Tables) -> list[tuple[float, str]]:
-    """Return since when, in s, which layers were on the devices of a pipeline, stage by stage, and why.
+    """Return since when, in s, which layers were stages of a pipeline, first to last, and why.
 
-    It is read from what the devices computed forward last under each plan.
+    It is read from what was computed forward under each plan, the latest where layers meet.
     """
-    import numpy as np
     import pyarrow.compute as pc
 
     rows = [*tables.rows("marks", "time_s", "kind", "label")]
     marks = [(time_s, label) for time_s, kind, label in rows if kind == PARTITION]
     forward = tables.spans.filter(pc.equal(tables.spans.column("kind"), "forward"))
     starts, firsts, lasts = (forward.column(name).to_numpy() for name in ("start_s", "first", "last"))
-    devices = np.array(forward.column("device").to_pylist(), dtype=object)
     begins = [time_s for time_s, _ in marks]
     found = []
     for (time_s, label), end_s in zip(marks, [*begins[1:], math.inf], strict=True):
-        inside = (starts >= time_s - 1e-12) & (starts < end_s)
-        on = dict(zip(devices[inside], zip(firsts[inside], lasts[inside], strict=True), strict=True))
-        layers = [f"{a}-{b}" if b > a else f"{b}" for a, b in sorted(on.values())]
+        inside = (starts >= time_s - ROUNDING) & (starts < end_s - ROUNDING)
+        at = dict(zip(zip(firsts[inside].tolist(), lasts[inside].tolist(), strict=True),
+                      starts[inside].tolist(), strict=True))  # fmt: skip
+        stages: list[tuple[int, int]] = []
+        for one in sorted(at, key=lambda layers: -at[layers]):
+            if all(one[1] < first or one[0] > last for first, last in stages):
+                stages.append(one)
+        layers = [f"{a}-{b}" if b > a else f"{b}" for a, b in sorted(stages)]
         why = next((why for why in WHY if why in label), "")
         found.append((time_s, " | ".join(layers) + (f" ({why})" if why else "") if layers else label))
     return found

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from edgesim.report.lanes import assign
+from edgesim.report.pipeline import PARTITION, RECOVERY, REPARTITION, phases
 from edgesim.report.tables import Tables
 
 SLICE_LIMIT = 250_000
@@ -20,6 +21,8 @@ SLICE_LIMIT = 250_000
 LANES = ("compute", "out", "in")
 NETWORK = "network"
 """Process that holds the marks of what is not a device."""
+PIPELINE = "pipeline"
+"""Process that holds the plans of a pipeline and the phases of its recoveries, each on a track."""
 
 
 def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = None) -> bytes:
@@ -39,6 +42,7 @@ def trace(tables: Tables, *, devices: Sequence[str] = (), server: str | None = N
         for lane in LANES:
             made, tid = _track(pid, tid, lane, slices.pop((name, lane), []))
             events += made
+    events += _phases(tables, len(pids) + 2)
     events += _marks(tables, pids)
     head = f'{{"displayTimeUnit":"ms","otherData":{{{truncated}}},"traceEvents":[\n'
     return gzip.compress((head + ",\n".join(events) + "\n]}\n").encode(), compresslevel=3, mtime=0)
@@ -158,6 +162,32 @@ def _marks(tables: Tables, pids: dict[str, int]) -> Iterator[str]:
             "pid": pids.get(subject, network), "ts": _us(_ns(time_s)), "args": {"subject": subject},
         }  # fmt: skip
         yield json.dumps(event, ensure_ascii=False)
+
+
+def _phases(tables: Tables, pid: int) -> list[str]:
+    """Return the tracks of a pipeline: phases of recoveries, of re-partitions, and the plans in force."""
+    marks = tables.rows("marks", "time_s", "kind", "label")
+    starts = [(time_s, label) for time_s, kind, label in marks if kind == PARTITION]
+    end_s = max(
+        [time_s for (time_s,) in tables.rows("marks", "time_s")]
+        + [last_s for (last_s,) in tables.rows("spans", "end_s")],
+        default=0.0,
+    )
+    quote = _Quote()
+    tracks: dict[str, list[Slice]] = {}
+    for phase in phases(tables):
+        text = f'{quote.name(phase.name, "")},"args":{{}}'
+        ends = (_ns(phase.start_s), _ns(min(phase.end_s, end_s)))
+        tracks.setdefault(phase.kind, []).append((*ends, text))
+    ends_s = [*(time_s for time_s, _ in starts[1:]), end_s]
+    for (start_s, label), until_s in zip(starts, ends_s, strict=False):
+        text = f'{quote.name(PARTITION, label)},"args":{{}}'
+        tracks.setdefault(PARTITION, []).append((_ns(start_s), _ns(until_s), text))
+    events, tid = _process(pid, PIPELINE) if tracks else [], 1
+    for name in (PARTITION, RECOVERY, REPARTITION):
+        made, tid = _track(pid, tid, name, sorted(tracks.get(name, [])))
+        events += made
+    return events
 
 
 def _ns(time_s: float) -> int:

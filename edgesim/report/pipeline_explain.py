@@ -52,22 +52,25 @@ class StageUse(NamedTuple):
 
 
 def stage_uses(tables: Tables, summary: Mapping[str, Any], stretch: Stretch) -> list[StageUse]:
-    """Return what each stage of the plan in force does in a stretch, in the pipeline's order."""
+    """Return what each stage of the plan in force does in a stretch, in the pipeline's order.
+
+    A device that has several is there once.
+    """
     did = activities(tables, stretch.start_s, stretch.end_s)
     plan = plan_at(summary, stretch.start_s)
     known = layers_of(plan, layer_count(summary)) if plan else []
     names = [name for name, _, _ in known] or [n for n in stage_devices(summary) or did if n in did]
     layers = [f"{first}-{last}" if last > first else f"{last}" for _, first, last in known]
     whole_s = stretch.end_s - stretch.start_s
-    return [
-        StageUse(
-            name,
-            stage,
-            layers[stage] if stage < len(layers) else "",
-            length(did.get(name, Activity()).compute) / whole_s,
-        )
-        for stage, name in enumerate(names)
-    ]
+    found: dict[str, StageUse] = {}
+    for stage, name in enumerate(names):
+        mine = layers[stage] if stage < len(layers) else ""
+        if name in found:  # it took over those of another
+            found[name] = found[name]._replace(layers=f"{found[name].layers} and {mine}")
+            continue
+        busy = length(did.get(name, Activity()).compute) / whole_s
+        found[name] = StageUse(name, stage, mine, busy)
+    return [*found.values()]
 
 
 def pipeline_story(tables: Tables, summary: Mapping[str, Any], full: Fullness) -> list[str]:
