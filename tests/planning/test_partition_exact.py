@@ -85,7 +85,7 @@ def random_case(rng):
         "bandwidth": [[rng.uniform(slowest, 3.0) for _ in range(devices)] for _ in range(devices)],
         "capacity": [1.0, *(rng.uniform(0.3, 6.0) for _ in range(devices - 1))],
         "latency_s": rng.choice([0.0, 0.2]),
-        "first": rng.choice([0, None]),
+        "first": rng.choice([0, None, devices - 1]),
         "optional": layers < devices or rng.random() < 0.8,
     }
     if rng.random() < 0.7:
@@ -149,7 +149,7 @@ def twin_case(rng):
         "output_bytes": [rng.choice([0.0, 0.5, 1.0]) for _ in range(layers)],
         "bandwidth": rates,
         "capacity": [1.0, *(rng.choice([1.0, 2.0]) for _ in range(devices - 1))],
-        "first": rng.choice([0, None]),
+        "first": rng.choice([0, None, devices - 1]),
         "weights": [rng.randint(1, 4) for _ in range(layers)],
         "activations": [rng.randint(0, 4) for _ in range(layers)],
         "memory": [rng.choice([15, 25]) for _ in range(devices)],
