@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simpy import AnyOf, Event
+from simpy import AllOf, AnyOf, Event
 
 from edgesim.errors import SimulationError
 from edgesim.planning.replication import Fetch
@@ -69,6 +69,8 @@ class Mover:
         self._freeze = freeze
         """Whether the stages of those who take part stop."""
         self._frozen = {name: self.env.event() for name in lives}
+        self.stopped: Event = AllOf(self.env, list(self._frozen.values()))
+        """Fires when everybody has ended its last pass."""
 
     def prepare(self) -> Process:
         """Let everybody stop and take what it lacks. Raises `Interrupted` if someone has failed meanwhile."""

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 from edgesim.plan import Partition
 from edgesim.planning import partition
 from edgesim.planning.pipeline_orders import windows as paper_windows
-from edgesim.planning.pipeline_period import gpipe_makespan, minimal_windows, steady_period
+from edgesim.planning.pipeline_period import fitting_windows, gpipe_makespan, steady_period
 from edgesim.training.pipeline_config import Config
 from edgesim.training.pipeline_costs import Costs
 from edgesim.training.pipeline_links import Links
 from edgesim.training.pipeline_term import Setup
 
-PARTITION_S = 3e-8
-"""Time of one step of the program for partitions on the profiled host, of which there are S L^2, in s:
-`benchmarks/partition.py` takes about 10 ms for L = 150 and S = 16."""
+PARTITION_S = 5e-9
+"""Time of one step of the paper's program on the profiled host, of which there are S L^2, in s:
+`benchmarks/partition.py` measures 1 to 2 ms for L = 150 and S = 16."""
+EXACT_S = 6e-7
+"""Time of one step of the exact partition there, taken to be 2^N L^2 of them, in s: 0.04 to 0.08 s for N = 8
+and L = 20, 0.6 to 0.95 s for N = 12."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,15 +89,27 @@ class Knowledge:
     ) -> Setup:
         """Return a set-up with windows and the period that follows from what is known."""
         setup = Setup(points=points, hosts=hosts, layers=self.costs.layers, windows=paper_windows(len(hosts)))
-        period_s = self.period_s(setup, capacity)
-        windows = setup.windows
         if self.config.windows == "minimal" and self.config.execution == "1f1b":
             stage_s, ways = self._times(setup, capacity)
-            # the least period that any windows allow: that of the slowest stage or direction of a link
-            least_s = max([*stage_s, *(max(way) for way in ways)])
-            windows = tuple(minimal_windows(stage_s, ways, least_s))
-            period_s = least_s
-        return Setup(points=points, hosts=hosts, layers=self.costs.layers, windows=windows, period_s=period_s)
+            latency_s = self.links.latency_s(hosts)
+            fits = partial(self._fits, setup)
+            setup = replace(setup, windows=tuple(fitting_windows(stage_s, ways, fits, latency_s=latency_s)))
+        period_s = self.period_s(setup, capacity)
+        return Setup(
+            points=points, hosts=hosts, layers=setup.layers, windows=setup.windows, period_s=period_s
+        )
+
+    def _fits(self, setup: Setup, windows: Sequence[int]) -> bool:
+        """Tell whether every device can hold its stages with these windows."""
+        need = dict.fromkeys(setup.hosts, 0.0)
+        stages = list(zip(setup.hosts, setup.stages, windows, strict=True))
+        for index, (host, layers, window) in enumerate(stages):
+            need[host] += self.costs.weight_bytes(self.config, len(stages), window, layers)
+            need[host] += self.costs.flight_bytes(self.config, window, layers)
+            if self.config.replication.chain is not None and len(stages) > 1:
+                following = setup.hosts[(index + 1) % len(stages)]
+                need[following] += self.costs.copy_bytes(self.config, layers, window)
+        return all(nbytes <= self.memory[host] for host, nbytes in need.items())
 
     def period_s(self, setup: Setup, capacity: Mapping[str, float]) -> float:
         """Return the time between two batches that follows from what is known, in s."""
@@ -103,8 +119,9 @@ class Knowledge:
             parts = config.micro_batches
             third = [time_s / parts / 3.0 for time_s in stage_s]
             forward, backward = ([a / parts for a, _ in ways], [b / parts for _, b in ways])
-            return gpipe_makespan(third, [2.0 * time_s for time_s in third], forward, backward, parts)
-        return steady_period(stage_s, ways, setup.windows)
+            span_s = gpipe_makespan(third, [2.0 * time_s for time_s in third], forward, backward, parts)
+            return float(span_s) + 2.0 * len(ways) * self.links.latency_s(setup.hosts)
+        return steady_period(stage_s, ways, setup.windows, latency_s=self.links.latency_s(setup.hosts))
 
     def _times(
         self, setup: Setup, capacity: Mapping[str, float]
@@ -122,5 +139,7 @@ class Knowledge:
         return stage_s, ways
 
     def work_s(self, devices: int) -> float:
-        """Return the time of making one plan on the profiled host, in s: S L^2 steps."""
+        """Return the time of making one plan on the profiled host, in s: S L^2 steps, 2^N L^2 if exact."""
+        if self.config.partition == "exact":
+            return EXACT_S * 2.0**devices * self.costs.layers**2
         return PARTITION_S * devices * self.costs.layers**2

@@ -67,7 +67,7 @@ class Stage:
         self.compute_s: list[float] = []
         """Forward and backward time of each batch since capacities were last looked at, in s."""
         self.log = Log(self)
-        self._spent_s = 0.0
+        self._spent_s: dict[int, float] = {}
         self._wake: Event | None = None
         self._task: Task | None = None
         costs = self.line.costs
@@ -171,7 +171,7 @@ class Stage:
 
     def _end(self, one: Pass, took_s: float) -> Process:
         self.done[one.forward] = (one.batch, one.part)
-        self._spent_s += took_s
+        self._spent_s[one.batch] = self._spent_s.get(one.batch, 0.0) + took_s
         if one.forward:
             self._read(one)
             if self.index < self.term.last:
@@ -182,8 +182,7 @@ class Stage:
         if self.index > 0:
             self._send(one)
         if one.part == self.line.parts - 1:
-            self.compute_s.append(self._spent_s)
-            self._spent_s = 0.0
+            self.compute_s.append(self._spent_s.pop(one.batch))
             yield from self._update(one)
 
     def _read(self, one: Pass) -> None:

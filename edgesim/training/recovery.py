@@ -229,7 +229,11 @@ class Recoverer:
         row = phases.row
         members = {name: lives[name] for name in lives if name in self._concerned(change)}
         mover = Mover(line, change, members)
-        phases.enter("fetch")
+        if why == "recovery":
+            phases.enter("fetch")
+        else:
+            phases.enter("prepare")
+            mover.stopped.callbacks.append(lambda _event: phases.enter("fetch"))
         try:
             yield from mover.prepare()
             phases.enter("commit")

@@ -100,7 +100,7 @@ class Repartitioner:
             "points": list(change.setup.points),
             "order": list(change.setup.hosts),
             "moved_layers": sum(len(fetch.layers) for fetch in change.fetches if not fetch.local),
-            "bytes_moved": change.moved_bytes if kept else 0.0,
+            "bytes_moved": 0.0,
             **{f"{step}_s": None for step in ("prepare", "fetch", "commit", "refill")},
             "total_s": None,
             "batches_recomputed": 0,
