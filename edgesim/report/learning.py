@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from edgesim.report.causes import ITERATION
 from edgesim.report.facts import LearningFacts
 from edgesim.report.pipeline import piped
 from edgesim.report.tables import Tables
@@ -49,7 +50,7 @@ def learning(
     """Return the key `learning` of a summary; None where no update was written down.
 
     Staleness is the mean over gradients. In a pipeline, where every stage updates its own layers, updates and
-    gradients are those of the device that made most, and staleness is given for each device too.
+    gradients are those of the first stage, and staleness is given for each device too.
     `final_loss` is the training loss of the last update, `final_accuracy` and `final_test_loss` those of the
     parameters at the end of the run, at `end_s`.
     """
@@ -60,7 +61,7 @@ def learning(
     rows = [row for some in by_device.values() for row in some]
     if not rows:
         return None
-    counted = max(by_device.values(), key=len) if piped(tables) else rows
+    counted = _first_stage(tables, by_device) if piped(tables) else rows
     found: dict[str, Any] = {
         "updates": len(counted),
         "gradients": sum(count for count, _ in counted),
@@ -69,6 +70,13 @@ def learning(
     if piped(tables):
         found["staleness"]["by_device"] = {device: _mean(some) for device, some in by_device.items()}
     return found if facts is None else {**found, **_learnt(tables, facts, end_s)}
+
+
+def _first_stage(tables: Tables, by_device: Mapping[str, list[tuple[int, int]]]) -> Sequence[tuple[int, int]]:
+    """Return the updates of the device at which the batches of a pipeline end; of the busiest before that."""
+    ends = tables.rows("marks", "subject", "kind")
+    central = next((subject for subject, kind in ends if kind == ITERATION), None)
+    return by_device.get(central or "") or max(by_device.values(), key=len)
 
 
 def _mean(rows: Sequence[tuple[int, int]]) -> float:
