@@ -51,7 +51,7 @@ OTHERS = ("#F0E442", "#999999", "#CC79A7", "#000000", "#7F5539")
 """For kinds that a training system of one's own brings, in the order of their names."""
 DARK = {
     "#0072B2", "#D55E00", "#009E73", "#000000", "#7F5539", "#CC79A7", "#999999", "#AA4499", "#882255",
-    "#555555",
+    "#555555", "#332288",
 }  # fmt: skip
 """Colours on which text is white."""
 

@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -39,7 +41,7 @@ HEIGHTS = (1.9, 2.3, 1.3, 1.3)
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.75, 0.5, 0.85, 0.3, 0.2
 """Margins and the gap between the axes, in inches."""
 LEGEND = 24
-"""Most devices of a legend."""
+"""Most devices of a legend; of more every second, or third, and so on."""
 PLANNED: dict[str, Any] = {"color": "#999999", "lw": 3.0}
 """Look of the period that a plan promised."""
 SHADES = {True: ("recovery", "#D55E00"), False: ("re-partition", "#CC79A7")}
@@ -69,20 +71,33 @@ def pipeline_figure(
         axes.append(picture.add_axes(box))
         down += tall + GAP
     end_s = _end_s(tables, summary)
-    colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
+    colours = device_colours(names)
     _periods(axes[0], tables, summary)
     _layers(axes[1], summary, end_s, colours)
     _capacities(axes[2], summary, end_s, colours)
     if len(axes) == len(HEIGHTS):
         _staleness(axes[3], tables, colours)
     shades = _finish(axes, tables, summary, end_s)
-    handles: list[Any] = [Patch(facecolor=colours[name], label=name) for name in names[:LEGEND]]
+    told = names[:: math.ceil(len(names) / LEGEND)] if names else ()
+    handles: list[Any] = [Patch(facecolor=colours[name], label=name) for name in told]
     picture.legend(
         handles=handles, loc="upper left", bbox_to_anchor=(LEFT / width, 1 - 0.36 / height), ncols=columns,
         frameon=False, fontsize=9, borderaxespad=0.0, handlelength=1.4, columnspacing=1.3,
     )  # fmt: skip
     _lines_legend(axes[0], shades)
     return picture
+
+
+def device_colours(names: Sequence[str]) -> dict[str, str]:
+    """Return a colour for each device; of more than can be told apart they run from dark to light.
+
+    >>> device_colours(["hub", "a"])
+    {'hub': '#0072B2', 'a': '#E69F00'}
+    """
+    if len(names) <= len(COLOURS):
+        return dict(zip(names, COLOURS, strict=False))
+    scale = colormaps["viridis"]
+    return {name: to_hex(scale(index / (len(names) - 1))) for index, name in enumerate(names)}
 
 
 def _end_s(tables: Tables, summary: Mapping[str, Any]) -> float:
