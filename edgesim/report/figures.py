@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -71,15 +72,20 @@ def timeline(
     if len(shown) < len(chosen):
         title = f"{title} | the first {len(shown)} of {len(chosen)} devices"
     columns = legend_columns(handles, width - left - right)
-    more = ROW * (math.ceil(len(handles) / columns) - 1)
-    if more > 0.0:  # a taller head, the lanes as they are
-        place = axes.get_position()
-        height += more
-        picture.set_size_inches(width, height)
-        tall = (height - more) / height
-        axes.set_position((place.x0, place.y0 * tall, place.width, place.height * tall))
+    _grow(picture, axes, ROW * (math.ceil(len(handles) / columns) - 1))
     _head(picture, " | ".join(note for note in (title, window.note) if note), handles, left, columns)
     return picture
+
+
+def _grow(picture: Picture, axes: Axes, more: float) -> None:
+    """Make the head of a picture taller by `more` inches, and leave its axes as large as they are."""
+    if more <= 0.0:
+        return
+    place = axes.get_position()
+    width, height = picture.get_size_inches()
+    picture.set_size_inches(width, height + more)
+    tall = height / (height + more)
+    axes.set_position((place.x0, place.y0 * tall, place.width, place.height * tall))
 
 
 def legend_columns(handles: Sequence[Any], width: float) -> int:

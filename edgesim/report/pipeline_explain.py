@@ -128,11 +128,8 @@ def _promised(summary: Mapping[str, Any], stretch: Stretch) -> list[str]:
     exact_s = (summary.get("pipeline") or {}).get("exact_period_s")
     last = (summary.get("partitions") or [{}])[-1]
     known = exact_s and last.get("time_s", math.inf) <= stretch.start_s
-    exact = ""
-    if known and abs(exact_s / expected_s - 1.0) > CLOSE:
-        exact = f"; the exact period of that plan is {duration(exact_s)}"
-    elif known:
-        exact = ", which is the exact period of that plan"
+    differs = known and abs(exact_s / expected_s - 1.0) > CLOSE
+    exact = f"; the exact period of that plan is {duration(exact_s)}" if differs else ""
     return [f"The planner expected {duration(expected_s)} a batch{exact}."]
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.lines import Line2D
 
@@ -71,12 +72,7 @@ def progress_figure(runs: Sequence[Progress], *, title: str = "", width: float =
     handles: list[Any] = []
     for index, (name, run) in enumerate(zip(names, runs, strict=True)):
         look = {"color": COLOURS[index % len(COLOURS)], "ls": STYLES[index // len(COLOURS) % len(STYLES)]}
-        times, done = np.array([0.0, *run.ends_s]), np.arange(len(run.ends_s) + 1)
-        axes.plot(times, done, drawstyle="steps-post", lw=1.6, **look)
-        at = np.array(run.crashes_s)
-        marker, _ = SIGNS["crash"]
-        axes.plot(at, np.searchsorted(times, at, side="right") - 1, marker=marker, ls="", ms=7,
-                  color=look["color"], mec="white", zorder=5)  # fmt: skip
+        _draw(axes, run, look)
         handles.append(Line2D([], [], label=name, lw=1.8, **look))
     end_s = max((run.ends_s[-1] for run in runs if run.ends_s), default=1.0)
     time_axis(axes, Window(start_s=0.0, end_s=end_s))
@@ -93,3 +89,12 @@ def progress_figure(runs: Sequence[Progress], *, title: str = "", width: float =
         frameon=False, fontsize=9, borderaxespad=0.0, handlelength=2.2, labelspacing=0.3,
     )  # fmt: skip
     return picture
+
+
+def _draw(axes: Axes, run: Progress, look: dict[str, Any]) -> None:
+    times, done = np.array([0.0, *run.ends_s]), np.arange(len(run.ends_s) + 1)
+    axes.plot(times, done, drawstyle="steps-post", lw=1.6, **look)
+    at = np.array(run.crashes_s)
+    places = np.searchsorted(times, at, side="right") - 1
+    colour = look["color"]
+    axes.plot(at, places, marker=SIGNS["crash"][0], ls="", ms=7, color=colour, mec="white", zorder=5)

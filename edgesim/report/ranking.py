@@ -25,6 +25,8 @@ DEEP = 4
 """A path of so many parts is about one device or link, which its name says."""
 MANY = 3
 """Of more axes than that a setting is told by those that set it apart: what most have goes without saying."""
+ACTIONS = ("crash", "slow", "change", "cut", "random")
+"""What an event does to a device or link."""
 TIE, DISTURBED = 1e-3, 0.02
 """Runs whose means are this close tie; a mean this far from the steady iteration says that not all iterations
 were alike."""
@@ -73,8 +75,8 @@ class Entry:
 
     @property
     def lost(self) -> str:
-        """Why a failure ended the training for good; empty where none did."""
-        return unrecoverable(self.run.summary)
+        """Why a failure ended the training for good, in short; empty where none did."""
+        return unrecoverable(self.run.summary).partition(";")[0]
 
     @property
     def done(self) -> str:
@@ -199,9 +201,13 @@ def told(value: Any) -> str:
     ('dynacomm', 'not given', 'pi, nano', 'up 1 Mbit/s, down 2 Mbit/s')
     >>> told({"values": [["0 s", "10 Mbit/s"], ["2 s", "1 Mbit/s"]], "repeat": "4 s"})
     '10 Mbit/s, from 2 s 1 Mbit/s, every 4 s'
+    >>> told([{"at": "9 s", "devices": ["a", "b"], "crash": {"for": "2 s"}}]), told([])
+    ('a and b crash for 2 s at 9 s', 'none')
     """
     if value is None:
         return "not given"
+    if isinstance(value, Mapping) and (action := _action(value)):
+        return _happening(value, action)
     if isinstance(value, Mapping) and "values" in value:
         (_, first), *rest = value["values"]
         parts = [told(first), *(f"from {time} {told(one)}" for time, one in rest)]
@@ -209,8 +215,22 @@ def told(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {told(one)}" for key, one in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(told(one) for one in value)
+        return ", ".join(told(one) for one in value) or "none"
     return str(value)
+
+
+def _action(value: Mapping[str, Any]) -> str:
+    """Return what happens in an event of the scenario; empty for what is no event."""
+    return next((one for one in ACTIONS if one in value), "")
+
+
+def _happening(event: Mapping[str, Any], action: str) -> str:
+    """Return an event in words: to whom, what, when."""
+    given = [event[key] for key in ("device", "devices", "link", "links") if event.get(key)]
+    whom = [told(one) for some in given for one in (some if isinstance(some, list | tuple) else (some,))]
+    detail = told(event[action]) if event[action] else ""
+    when = f"at {event['at']}" if event.get("at") is not None else ""
+    return " ".join(part for part in (" and ".join(whom), action, detail, when) if part)
 
 
 def _usual(paths: Sequence[str], runs: Sequence[Alternative]) -> dict[str, str]:
@@ -336,6 +356,8 @@ def _alone(name: str, value: Any) -> str:
 
     >>> _alone("schedule", "dynacomm"), _alone("bandwidth", "60 Mbit/s"), _alone("seed", 2)
     ('dynacomm', '60 Mbit/s', 'seed 2')
+    >>> _alone("events", [{"at": "9 s", "device": "pi", "crash": {}}]), _alone("events", [])
+    ('pi crash at 9 s', 'no events')
     """
     return value if isinstance(value, str) and value else _worded(name, value)
 
@@ -346,7 +368,10 @@ def _worded(name: str, value: Any) -> str:
     >>> _worded("seed", 2), _worded("compression", None)
     ('seed 2', 'no compression')
     """
-    return f"{name} {told(value)}".strip() if value is not None else f"no {name}".strip()
+    if value is None or value in ([], ()):
+        return f"no {name}".strip()
+    happens = isinstance(value, list | tuple) and all(isinstance(one, Mapping) for one in value)
+    return told(value) if happens else f"{name} {told(value)}".strip()
 
 
 def _time(summary: Mapping[str, Any], key: str) -> float:
