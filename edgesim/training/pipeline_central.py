@@ -5,7 +5,7 @@ It knows what the others measured and told it, and what it measured itself; neve
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from functools import partial
 from math import inf, nan
 from typing import TYPE_CHECKING, Any
@@ -105,7 +105,6 @@ class Central:
         now = self.sim.now
         self._alarms = 0
         self.upcoming = batch + 1
-        self._since_s = now
         if (sent_s := self._sent.pop(batch, None)) is not None:
             self._timer = self._timer.seen(now - sent_s)
         self.facts.refilled(now)
@@ -238,10 +237,23 @@ class Central:
 
     def _hello(self, name: str, life: int) -> None:
         assert self.line.term is not None
-        if name not in self.line.term.setup.hosts:
+        if not self.has_stage(name):
             self.lives[name] = life
             self.returned[name] = None
             self._stir()
+
+    def has_stage(self, name: str) -> bool:
+        """Tell whether a device has a stage in the present term."""
+        assert self.line.term is not None
+        return name in self.line.term.setup.hosts
+
+    def missed(self, failed: Iterable[str]) -> list[str]:
+        """Count on devices no more that do not answer; return those of them that have a stage."""
+        gone = list(failed)
+        for name in gone:
+            self.capacity.pop(name, None)
+            self.lives.pop(name, None)
+        return [name for name in gone if self.has_stage(name)]
 
     def rejoin(self, lives: Mapping[str, int]) -> None:
         """Go on with the present term, in which lost stages are back."""

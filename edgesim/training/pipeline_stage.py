@@ -91,6 +91,17 @@ class Stage:
         """Batch that it begins with."""
         return self.term.first if self.before is None else self.before.first
 
+    @property
+    def lost(self) -> bool:
+        """Whether the device has crashed since it took the stage."""
+        return self.life != self.node.life
+
+    @property
+    def upcoming(self) -> int:
+        """The next batch that it passes backward."""
+        batch, part = self.done[False]
+        return self.first if batch < 0 else batch + (part == self.line.parts - 1)
+
     def passes(self) -> Iterator[Pass]:
         """Return what it computes, in order."""
         config = self.line.config

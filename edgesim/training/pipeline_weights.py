@@ -49,6 +49,8 @@ class Copy:
     """0-based layers."""
     applied: tuple[Applied, ...]
     """Updates that each of them holds."""
+    upcoming: int = 0
+    """The batch that its stage passed backward next; before the version where a term began anew."""
     reads: Mapping[tuple[int, int], int] = field(default_factory=dict)
     """Version of the weights that each (batch, part) in flight had read on its way forward."""
     weights: object = None
@@ -105,19 +107,31 @@ class Weights:
             self.learner.update(batch, layers, replica=replica)
 
     def copy(
-        self, layers: range, nbytes: float = 0.0, reads: Mapping[tuple[int, int], int] | None = None
+        self,
+        layers: range,
+        nbytes: float = 0.0,
+        *,
+        upcoming: int = 0,
+        reads: Mapping[tuple[int, int], int] | None = None,
     ) -> Copy:
-        """Return a copy of these layers as they are now, with what batches in flight have read."""
+        """Return a copy of these layers as they are now, with where their stage is and what it has read."""
         held = None if self.learner is None else self.learner.copy(layers)
         applied = tuple(self.applied[layer] for layer in layers)
-        return Copy(layers=layers, applied=applied, reads=dict(reads or {}), weights=held, bytes=nbytes)
+        return Copy(
+            layers=layers,
+            applied=applied,
+            upcoming=upcoming,
+            reads=dict(reads or {}),
+            weights=held,
+            bytes=nbytes,
+        )
 
     def put_back(self, copy: Copy) -> None:
         """Put a copy in place of its layers as they are, whose later updates will all be made again."""
         for layer in copy.layers:
             self.applied[layer] = copy.of(layer)
         if self.learner is not None:
-            self.learner.forget(copy.version, copy.layers)
+            self.learner.forget(copy.upcoming, copy.layers)
             self.learner.restore(copy.layers, copy.weights)
 
     def restore(self, copies: Iterable[tuple[int, Copy]], *, momentum: bool) -> None:

@@ -56,13 +56,14 @@ class Recoverer:
         row = central.facts.recovery()
         phases = Phases(line, "recovery", row)
         phases.enter("probe")
-        asked = [name for name in dict.fromkeys(line.term.setup.hosts) if name != central.name]  # type: ignore[union-attr]
+        asked = [name for name in line.config.devices[1:] if name in central.lives or central.has_stage(name)]
         detection = line.config.detection
         answers: dict[str, int] = yield from line.calls.probe(
             asked, central.probe_timeout_s, parallel=detection.policy == "adaptive"
         )
         failed = [name for name in asked if name not in answers]
         restarted = [name for name in asked if name in answers and answers[name] != central.lives.get(name)]
+        failed, restarted = central.missed(failed), [name for name in restarted if central.has_stage(name)]
         self._note(row, failed, restarted)
         if not failed and not restarted and line.term.frozen:  # type: ignore[union-attr]
             self._thaw(phases, answers)
@@ -123,10 +124,7 @@ class Recoverer:
 
             if (yield from replay(self, phases, failed, restarted, lives)):
                 return
-        hosts = line.term.setup.hosts  # type: ignore[union-attr]
-        left = [name for name in dict.fromkeys(hosts) if name not in failed]
-        for name in failed:
-            central.capacity.pop(name, None)
+        left = [name for name in line.config.devices if name in lives]
         if policy != "respipe":
             phases.enter("measure")
             yield from self._measure(left)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from simpy import Event
@@ -83,7 +84,7 @@ def replay(
         raise
     mover.release()
     row = phases.row
-    row["batches_recomputed"] = max(one.stage.done[True][0] + 1 - one.copy.version for one in found)
+    row["batches_recomputed"] = max(one.stage.done[True][0] + 1 - one.copy.upcoming for one in found)
     row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found, lives)
     row["points"], row["order"] = list(line.term.setup.points), list(line.term.setup.hosts)
     row["outcome"] = "recovered"
@@ -103,19 +104,24 @@ def _lost(recoverer: Recoverer, gone: set[str], back: set[str]) -> list[Lost] | 
         if holder is None or holder.name in gone or stage.layers.start not in holder.chains:
             return None
         copy = holder.chains[stage.layers.start][1]
-        if copy.layers != stage.layers or not _logged(stage, copy.version):
+        if copy.layers != stage.layers or not _logged(stage, copy.upcoming):
             return None
         host = stage.node if stage.node.name in back else holder
         found.append(Lost(stage, holder, host, copy))
+    for one, other in pairwise(found):
+        # of neighbours that are both lost neither has a log: they have to begin with the same batch
+        if one.stage.index + 1 == other.stage.index and one.copy.upcoming != other.copy.upcoming:
+            return None
     return found
 
 
 def _logged(stage: Stage, batch: int) -> bool:
-    """Tell whether the neighbours of a stage have logged all that they sent it from a batch on."""
+    """Tell whether the neighbours of a stage that are left have logged what they sent it from a batch on."""
     stages = stage.term.stages
-    before = stages[stage.index - 1].log.start[True]
-    after = 0 if stage.index == stage.term.last else stages[stage.index + 1].log.start[False]
-    return max(before, after) <= batch
+    for place, forward in ((stage.index - 1, True), (stage.index + 1, False)):
+        if place < len(stages) and not stages[place].lost and stages[place].log.start[forward] > batch:
+            return False
+    return True
 
 
 def _put_back(recoverer: Recoverer, found: list[Lost], lives: Mapping[str, int]) -> float:
@@ -127,7 +133,7 @@ def _put_back(recoverer: Recoverer, found: list[Lost], lives: Mapping[str, int])
         old = one.stage
         line.weights.put_back(one.copy)
         before = Before(
-            first=one.copy.version,
+            first=one.copy.upcoming,
             forward=old.done[True],
             backward=old.done[False],
             reads=dict(one.copy.reads),

@@ -7,9 +7,11 @@ activations. `free`: in pieces behind them, so often that links which idle carry
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from simpy import Event
 
 from edgesim.engine.flow import Flow
 from edgesim.planning.pipeline_orders import copies
@@ -23,10 +25,13 @@ if TYPE_CHECKING:
     from edgesim.training.pipeline_stage import Stage
     from edgesim.training.pipeline_term import Setup
 
+Process = Generator[Event, Any, Any]
 WHOLE = "copies of all stages"
 BEHIND = 1.0
 """Rank of a piece of a copy: behind activations and gradients, which have 0."""
-LEAST_PIECE = 16384.0
+SHARE = 0.125
+"""Size of a piece of a copy, of that of an activation: one that waits for a piece waits so much longer."""
+LEAST_PIECE = 4096.0
 """Least bytes of a piece of a copy, in B, so that start-ups do not eat the link."""
 
 
@@ -131,7 +136,8 @@ class Replicator:
         arrived = partial(self._chained, stage, holder, holder.life, copy)
         tag = Tag("replica", str(batch), batch, stage.layers.start + 1, stage.layers.stop)
         if config.replication.policy == "free":
-            self._pieces(stage, holder, nbytes, tag, arrived)
+            sending = self._pieces(stage, holder, nbytes, tag, arrived)
+            line.sim.process(sending, name=f"{stage.node.name} copy")
         else:
             flow = line.sim.network.send(stage.node.name, holder.name, nbytes, tag)
             flow.callbacks.append(partial(self._landed, stage, flow, arrived))
@@ -141,29 +147,28 @@ class Replicator:
         config = self.line.config
         versions = copies(config.execution, config.versions, stage.term.last + 1, stage.window)
         nbytes = self.line.costs.copy_bytes(config, stage.layers, versions)
-        return self.line.weights.copy(stage.layers, nbytes, stage.reads)
+        return self.line.weights.copy(stage.layers, nbytes, upcoming=stage.upcoming, reads=stage.reads)
 
     def _pieces(
         self, stage: Stage, holder: Node, nbytes: float, tag: Tag, arrived: Callable[[], None]
-    ) -> None:
-        """Send a copy in pieces behind the activations, one after the other."""
+    ) -> Process:
+        """Send a copy in pieces behind the activations, spread over the time until the next."""
+        env, term = self.line.sim.env, stage.term
         boundary = self.line.costs.crossing_bytes(stage.layers.stop - 1) / self.line.parts
-        pieces = iter(_cut(nbytes, max(boundary, LEAST_PIECE)))
+        pieces = list(_cut(nbytes, max(boundary * SHARE, LEAST_PIECE)))
         stream = self.line.sim.network.stream(stage.node.name, holder.name)
-
-        def following(flow: Flow | None, _event: object = None) -> None:
-            if flow is not None and flow.lost:
+        pause_s = term.setup.period_s * (self.every or 1) / len(pieces)
+        for piece in pieces:
+            due_s = env.now + pause_s
+            flow = stream.send(piece, tag, BEHIND)
+            yield flow
+            if flow.lost or term.over:
                 self._underway.discard(stage.index)
                 return
-            piece = next(pieces, None)
-            if piece is None:
-                self._underway.discard(stage.index)
-                arrived()
-                return
-            sent = stream.send(piece, tag, BEHIND)
-            sent.callbacks.append(partial(following, sent))
-
-        following(None)
+            if env.now < due_s:
+                yield env.timeout(due_s - env.now)
+        self._underway.discard(stage.index)
+        arrived()
 
     def _landed(self, stage: Stage, flow: Flow, arrived: Callable[[], None], _event: object) -> None:
         self._underway.discard(stage.index)
@@ -178,9 +183,9 @@ class Replicator:
         holder.keep_chain(copy, stage.term.number)
         stages = stage.term.stages
         if stage.index > 0:
-            stages[stage.index - 1].log.prune(True, copy.version)
+            stages[stage.index - 1].log.prune(True, copy.upcoming)
         if stage.index < stage.term.last:
-            stages[stage.index + 1].log.prune(False, copy.version)
+            stages[stage.index + 1].log.prune(False, copy.upcoming)
 
     # --- on the central node ----------------------------------------------------------------------------
 
