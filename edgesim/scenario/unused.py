@@ -106,6 +106,11 @@ def _copies(held: Settings) -> Iterator[Why]:
     copies, snapshots = held.replication, held.recovery == "checkpoint"
     if snapshots:
         yield "replication.global", "recovery checkpoint copies all every `checkpoint_every`; remove it"
+        if copies.chain is not None:  # `never` keeps a schedule from making them
+            message = (
+                "recovery checkpoint goes back to snapshots, not to copies on the next device; remove it"
+            )
+            yield "replication.chain", message
     if copies.chain is None:
         yield "replication.policy", "it is about copies on the next device, and there are none; remove it"
         if copies.whole is None and not snapshots:

@@ -252,6 +252,10 @@ NEVER = "has no effect: layers never move; remove it, or choose another policy"
             "training.rebuild: has no effect: no device ever gets another stage; remove it, or choose a recovery",
         ),
         (
+            "recovery: checkpoint, replication: {chain: 5}",
+            "training.replication.chain: has no effect: recovery checkpoint goes back to snapshots, not to copies on the next device; remove it",
+        ),
+        (
             "recovery: none, replication: {chain: never, global: never, optimizer: false}",
             "training.replication.optimizer: has no effect: there are no copies; remove it, or write `chain: 100`",
         ),
@@ -495,7 +499,7 @@ def test_settings_that_only_some_schedules_have_drop_out_of_the_others() -> None
     assert left == [
         {"workers", "replication", "versions"},
         {"workers", "replication", "versions", "detection"},
-        {"workers", "replication", "micro_batches"},
+        {"workers", "micro_batches"},
         set(),
     ]
     assert [len(workers_of(one)) for _, one in found] == [4, 4, 4, 1]
