@@ -51,7 +51,7 @@ class Recovered:
     def note(self) -> str:
         """What it came to, in numbers."""
         again, lost = self.row.get("batches_recomputed"), self.row.get("updates_lost")
-        outcome = str(self.row.get("outcome") or "")
+        outcome = str(self.row.get("outcome") or "").partition(":")[0]
         parts = [
             duration(self.total_s),
             "" if again is None else f"{again} batch{'' if again == 1 else 'es'} again",

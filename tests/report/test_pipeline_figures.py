@@ -197,3 +197,10 @@ def test_the_trace_has_tracks_of_plans_and_phases():
     assert lasting == pytest.approx(1.95e6)
     other = json.loads(gzip.decompress(trace(Tables.of(synthetic.timeline(2)))))
     assert "pipeline" not in str(other)
+
+
+def test_what_could_not_be_recovered_says_so_in_one_word():
+    row = {"kind": "failed", "devices": ["a"], "failed_s": 1.0, "detect_s": 2.0}
+    lost = {**row, "outcome": "unrecoverable: a long story of neighbours, all of whom failed"}
+    (one,) = recovery_figure.recovered([("", {"recoveries": [lost]})])
+    assert one.note == "2 s, unrecoverable"
