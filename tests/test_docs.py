@@ -193,6 +193,22 @@ def test_the_page_on_copies_of_weights_says_what_it_prints(capsys: pytest.Captur
     assert Pipeline.model_validate(YAML(typ="safe").load(stated)["training"]).replication
 
 
+def test_the_page_on_pipelines_says_what_it_prints_and_names_all_schedules(
+    clone: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgesim.planning.pipeline_schedules import SCHEDULES
+
+    page = ROOT / "docs" / "pipeline.md"
+    for stated in blocks(page, "yaml"):
+        (clone / ("learning.yaml" if "learn:" in stated else "pipeline.yaml")).write_text(stated)
+    values: dict[str, object] = {}
+    for example in blocks(page, "python"):
+        exec(compile(example, page.name, "exec"), values)
+    assert capsys.readouterr().out == "".join(blocks(page, "text"))
+    table = page.read_text("utf-8").partition("## Schedules")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE) == list(SCHEDULES)
+
+
 def test_the_reference_is_that_of_the_schema() -> None:
     done = subprocess.run(
         [sys.executable, "docs/generate.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
