@@ -35,8 +35,16 @@ def places(groups: Sequence[Setting]) -> tuple[list[float], list[float], float]:
 
 
 def clipped(name: str) -> str:
-    """Return a name as it is drawn: a long one without its end."""
-    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    """Return a name as it is drawn: a long one without its middle, as its end tells it from others.
+
+    >>> clipped("availability 1.0, from 4 s 0.3, every 8 s, no events, never")
+    'availability 1.0, from 4 s 0.…, no events, never'
+    """
+    if len(name) <= LONGEST:
+        return name
+    last = name[-(LONGEST // 2) :]
+    end = last[last.find(", ") :] if ", " in last else last[-(LONGEST // 4) :]
+    return f"{name[: LONGEST - 1 - len(end)]}…{end}"
 
 
 def draw_bars(axes: Axes, groups: Sequence[Setting]) -> list[Any]:
