@@ -35,8 +35,8 @@ class Replication:
     """Copies of the weights on other devices."""
 
     policy: Literal["periodic", "free"] = "periodic"
-    """`periodic`: whole stages every so many batches; `free`: layers in turn, behind the activations, as fast
-    as links that idle allow."""
+    """`periodic`: whole stages every so many batches; `free`: in pieces behind the activations, the chain
+    replicas as often as links that idle allow."""
     chain: int | None = 100
     """Batches between two copies of each stage on the next (of the last on the central node); None: none."""
     whole: int | None = 200

@@ -54,8 +54,8 @@ class Replication(Section):
     """Copies of the weights on other devices."""
 
     policy: Literal["periodic", "free"] | None = None
-    """`periodic`: whole stages every so many batches; `free`: layers in turn, behind the activations, as fast
-    as links that idle allow."""
+    """`periodic`: whole stages every so many batches; `free`: in pieces behind the activations, the chain
+    replicas as often as links that idle allow."""
     chain: Every | None = Field(default=None, examples=[100, "never"])
     """Batches between two copies of each stage on the device of the next, of the last on the central node; or
     `never`."""
@@ -125,7 +125,8 @@ class Pipeline(Section):
     """Copies of the weights on other devices."""
     recovery: Literal["ftpipehd", "lossless", "respipe", "checkpoint", "none"] | None = None
     """What follows a failure: `ftpipehd`: a new partition over those left, weights from copies; `lossless`:
-    the same, and what came after the copy is done again, so that no update is lost; `respipe`: the next
+    the lost stage as it was, on the device of its copy, and what came after the copy is done again, so
+    that no update is lost; `respipe`: the next
     device takes over the stage of which it has the copy; `checkpoint`: all go back to the last snapshot;
     `none`: nothing."""
     checkpoint_every: Batches | None = Field(default=None, examples=[100])

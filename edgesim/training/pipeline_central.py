@@ -126,7 +126,14 @@ class Central:
             self.sim.timeline.update(now, self.name, batch, gradients, self.staleness, loss, accuracy)
         self.mark(self.name, "iteration", str(batch))
         if len(self.history) == self.config.iterations:
-            self.done.succeed()
+            self.sim.process(self._finish(), name=f"{self.name} end")
+
+    def _finish(self) -> Process:
+        """End the training when every stage has made its last update, or can make none any more."""
+        for stage in self.line.stages:
+            if not stage.idle.triggered:
+                yield stage.idle
+        self.done.succeed()
 
     def _look(self, batches: int) -> None:
         asked = self.config.repartition
@@ -158,7 +165,7 @@ class Central:
 
     def run(self) -> Process:
         """Watch the batches; look at capacities where that is due; recover where something has failed."""
-        while not self.done.triggered:
+        while len(self.history) != self.config.iterations:
             if self.reported or self.sim.now >= self.deadline_s:
                 self.mark(self.name, "expired", str(self.oldest))
                 yield from self.recoverer.recover(reported=self.reported)
@@ -253,6 +260,7 @@ class Central:
         for name in gone:
             self.capacity.pop(name, None)
             self.lives.pop(name, None)
+            self.returned.pop(name, None)
         return [name for name in gone if self.has_stage(name)]
 
     def rejoin(self, lives: Mapping[str, int]) -> None:
