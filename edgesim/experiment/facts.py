@@ -132,7 +132,7 @@ def _note(bounds: IterationBounds, crews: set[frozenset[str]]) -> str:
     """Say what the bounds take for granted, where that is not obvious."""
     said = []
     if crews != {frozenset(bounds.alone)}:
-        said.append("for the workers whose gradients counted")
+        said.append("for the devices that took part")
     if quicker := bounds.sped_up[:SHOWN]:
         more = f" and {len(bounds.sped_up) - SHOWN} more" if len(bounds.sped_up) > SHOWN else ""
         said.append(f"at the best rates of {', '.join(quicker)}{more}")

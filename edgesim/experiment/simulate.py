@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from edgesim import workload_file
 from edgesim.cluster import Cluster
@@ -31,10 +32,21 @@ from edgesim.workload import LayerTimer, Workload
 
 TICK_EVENTS, LIVE_TICK_EVENTS = 1000, 10
 """Events between two looks at the wall clock; few where each may run real layers."""
+COPY = "global-copy.npz"
+"""Weights of the last global copy of a pipeline that could not go on, by name of the parameter."""
 NO_ITERATION = -1
 """What a look at the test set after the last update belongs to."""
 TOLD_S = 0.1
 """Wall time between two reports of progress, in s."""
+
+
+@runtime_checkable
+class Keeper(Protocol):
+    """A learner that can write copies of weights into a file."""
+
+    def save(self, path: Path, copies: Sequence[object] | None = None) -> None:
+        """Write the weights of copies by the names of the parameters."""
+        ...
 
 
 def simulate(
@@ -204,9 +216,17 @@ class _Run:
     def keep(self, stopped: str) -> Result:
         """Return the result of a run that did not reach its stop, all of it written if it has a directory."""
         self.progress = silent
+        self._rescue()
         result = self._written(stopped)
         self._draw(result)
         return result
+
+    def _rescue(self) -> None:
+        """Keep the weights of the last copy of all of them, where a training has such copies and learns."""
+        copies = () if self.training is None else self.training.saved()
+        learner = None if self.lessons is None else self.lessons.learner
+        if self.directory is not None and copies and isinstance(learner, Keeper):
+            learner.save(self.directory.path / COPY, copies)
 
     def finish(self, asked: Stop) -> Result:
         """Return the result, all of it written if the run has a directory.

@@ -7,7 +7,7 @@ schedule: in segments with a barrier between iterations, or as messages in queue
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -71,6 +71,8 @@ class TrainingRun:
     """Enter one more iteration like the last one, that ends at a time in s, into history and learning."""
     more: Callable[[], dict[str, Any]] = field(default=dict)
     """Return what the summary says beside all this, at any instant: plain values by key."""
+    saved: Callable[[], Sequence[object]] = field(default=tuple)
+    """Return the copies of the weights that are left when a training cannot go on, for a learner to keep."""
     repeats: Callable[[], bool] = field(default=lambda: False)
     """Tell whether iterations follow from each other alone: nobody decides anything new any more."""
 

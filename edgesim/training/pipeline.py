@@ -62,6 +62,7 @@ def start(
         ),
         contributions=central.history,
         more=central.facts.summary,
+        saved=lambda: line.replicator.kept,
     )
 
 

@@ -63,8 +63,15 @@ class Central:
         self._looks = False
         self._news: Event | None = None
         self._alarms = 0
+        self._trips = 0
         self._since_s = 0.0
         self._timer = self._fresh_timer()
+
+    @property
+    def _settled(self) -> bool:
+        """Whether the pipeline has filled: before, round trips grow from batch to batch and tell little."""
+        assert self.line.term is not None
+        return self._trips > self.line.term.windows[0]
 
     def _fresh_timer(self) -> detection.Detector:
         asked = self.config.detection
@@ -85,6 +92,7 @@ class Central:
     def enter(self, setup: Setup, first: int, why: str, lives: Mapping[str, int]) -> None:
         """Begin a term with devices in the stays in memory in which they have last answered."""
         self._sent = {}
+        self._trips = 0
         self.upcoming = first
         self._since_s = self.sim.now
         self._timer = self._fresh_timer()
@@ -105,7 +113,9 @@ class Central:
         now = self.sim.now
         self._alarms = 0
         self.upcoming = batch + 1
-        if (sent_s := self._sent.pop(batch, None)) is not None:
+        self._trips += 1
+        sent_s = self._sent.pop(batch, None)
+        if sent_s is not None and self._settled:
             self._timer = self._timer.seen(now - sent_s)
         self.facts.refilled(now)
         if batch == len(self.history):
@@ -283,16 +293,24 @@ class Central:
 
     # --- what it knows ----------------------------------------------------------------------------------
 
-    def measure(self) -> Mapping[str, float]:
-        """Return the capacities that the stages' last batches show: C_i of section 2, C_0 = 1."""
+    def measured(self) -> dict[str, float]:
+        """Return the capacities as far as known: C_i of section 2 by the stages' last batches, C_0 = 1.
+
+        `regret` also looks at the central node itself, whose speed may have changed as well.
+        """
+        found = dict(self.capacity)
         for stage in self.line.stages:
-            if not stage.compute_s:
-                continue
-            mean_s = sum(stage.compute_s) / len(stage.compute_s)
             own_s = sum(self.knowledge.layer_s[layer] for layer in stage.layers)
-            stage.compute_s.clear()
-            if own_s > 0.0 and mean_s > 0.0:
-                self.capacity[stage.node.name] = capacities.capacity(mean_s, own_s)
+            total_s = sum(stage.compute_s)
+            if own_s > 0.0 and total_s > 0.0:
+                mean_s = total_s / len(stage.compute_s)
+                found[stage.node.name] = capacities.capacity(mean_s, own_s)
         if self.config.repartition.policy != "regret":
-            self.capacity[self.name] = 1.0
-        return self.capacity
+            found[self.name] = 1.0
+        return found
+
+    def measure(self) -> None:
+        """Look at the capacities, and measure anew from now on."""
+        self.capacity = self.measured()
+        for stage in self.line.stages:
+            stage.compute_s.clear()

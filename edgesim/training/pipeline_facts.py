@@ -151,7 +151,7 @@ class Facts:
         line, config = self.line, self.line.config
         assert line.term is not None
         setup = line.term.setup
-        knowledge = line.central.knowledge
+        knowledge, capacity = line.central.knowledge, line.central.measured()
         stages = [
             {
                 "stage": index,
@@ -171,9 +171,9 @@ class Facts:
             "execution": config.execution,
             "versions": config.versions if config.execution == "1f1b" else None,
             "windows": list(setup.windows),
-            "capacity": {name: line.central.capacity.get(name) for name in config.devices},
+            "capacity": {name: capacity.get(name) for name in config.devices},
             "stages": stages,
             "period_s": setup.period_s,
-            "exact_period_s": knowledge.period_s(setup, line.central.capacity),
+            "exact_period_s": knowledge.period_s(setup, capacity),
             "aggregations": line.aggregations,
         }

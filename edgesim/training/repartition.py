@@ -119,6 +119,7 @@ class Repartitioner:
         try:
             yield from central.recoverer.carry_out(phases, change, lives, "repartition")
         except Interrupted:
+            phases.close("broken off")
             row["kept"] = False
             row["bytes_moved"] = 0.0
             yield from central.recoverer.recover()

@@ -74,6 +74,11 @@ class Replicator:
                 holder.keep_chain(self._copy(stage), stage.term.number)
 
     @property
+    def kept(self) -> tuple[object, ...]:
+        """What a learner needs to put the last copy of all layers back, stage by stage."""
+        return tuple({id(copy): copy.weights for copy in self.saved.values()}.values())
+
+    @property
     def saved_batch(self) -> int | None:
         """Batches that the last copy of all layers holds; None: there is none."""
         return min((copy.version for copy in self.saved.values()), default=None)
@@ -134,7 +139,7 @@ class Replicator:
         nbytes = copy.bytes
         self._underway.add(stage.index)
         arrived = partial(self._chained, stage, holder, holder.life, copy)
-        tag = Tag("replica", str(batch), batch, stage.layers.start + 1, stage.layers.stop)
+        tag = Tag("replica", str(batch + 1), max(batch, 0), stage.layers.start + 1, stage.layers.stop)
         if config.replication.policy == "free":
             sending = self._pieces(stage, holder, nbytes, tag, arrived)
             line.sim.process(sending, name=f"{stage.node.name} copy")

@@ -105,7 +105,7 @@ def test_a_timer_waits_twice_the_mean_round_trip() -> None:
     oldest = min(
         one[2] for one in ran.timeline.spans if one[0] == "hub" and one[1].iteration == expired_batch(ran)
     )
-    trips = [trip for trip in round_trips(ran) if trip[1] < row["time_s"]]
+    trips = [trip for trip in round_trips(ran)[3:] if trip[1] < row["time_s"]]
     mean = sum(end - start for start, end in trips) / len(trips)
     assert row["time_s"] - oldest == pytest.approx(2.0 * mean)
 

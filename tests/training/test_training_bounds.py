@@ -40,7 +40,7 @@ def test_the_bound_is_that_of_the_workers_that_are_left(tmp_path, profile):
     assert fewer["iteration_s"] < everybody["iteration_s"] / 2
     assert 1.0 <= fewer["ratio"] < 2.0
     assert everybody["note"] == ""
-    assert fewer["note"] == "for the workers whose gradients counted"
+    assert fewer["note"] == "for the devices that took part"
 
 
 @pytest.mark.parametrize(
