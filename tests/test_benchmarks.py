@@ -53,3 +53,13 @@ def test_a_benchmark_gives_rows(script: str) -> None:
         for group in best.values():
             times = {row["schedule"]: row["iteration_s"] for row in group}
             assert times["dynacomm"] <= min(times.values()) * (1 + 1e-9)
+    if script == "ftpipehd.py":
+        (unlike,) = [row for row in rows if row["what"] == "speed-up"]
+        assert unlike["ideal"] == 7.0
+        assert 5.0 < unlike["over_pipedream"] < 7.25  # layers are coarse
+        assert unlike["over_single"] < unlike["ideal_over_single"]
+        assert unlike["pipedream_over_single"] < 0.5
+        lost = {row["schedule"]: row for row in rows if row["what"] == "failure" and row["case"] != "none"}
+        assert lost["ftpipehd-lossless"]["updates_lost"] == 0 < lost["ftpipehd"]["updates_lost"]
+        assert lost["pipedream"]["batches_recomputed"] > lost["ftpipehd"]["batches_recomputed"]
+        assert all(row["total_s"] >= row["detect_s"] + row["probe_s"] for row in lost.values())
