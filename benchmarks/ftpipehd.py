@@ -7,8 +7,9 @@ Runs scenarios/papers/ftpipehd_*.yaml, without real training (it takes no simula
 - speed-up: three devices at a bandwidth that does not count, the steady iteration of the capacity-blind
   pipeline over that of FTPipeHD, beside the ideal (layers that can be cut anywhere, free links), beside what
   the paper claims where its ratio is that of the row, and beside the gain over the fast device alone;
-- failures: every term of every recovery, and the mean iteration with failures beside that of the best rival
-  without any, among Raspberry Pis and at a ratio of 10;
+- failures: every term of every recovery, how long no new batch came back (`stalled_s`: with what a checkpoint
+  computes again), and the mean iteration with failures beside that of the best rival without any, among
+  Raspberry Pis and at a ratio of 10;
 - beyond: what each thing beyond the paper gains over the paper's rule, one at a time.
 
 All figures are simulations of the shipped, measured profiles; 6.8 is what the paper's abstract says. Times
@@ -124,9 +125,17 @@ def _failed(run: Any) -> Row:
     return {
         "schedule": run.axes["training.schedule"],
         **{key: first.get(key) for key in (*TERMS, *COUNTS)},
+        "stalled_s": _stalled_s(run, first["failed_s"]) if first and not run.error else None,
         "outcome": first.get("outcome", ""),
         "mean_s": known["simulated_s"] / known["iterations"] if not run.error else None,
     }
+
+
+def _stalled_s(run: Any, failed_s: float) -> float:
+    """Return the longest time between two new batches of those that end after a failure."""
+    marks = run.known.marks
+    ends = marks.loc[marks["kind"] == "iteration", "time_s"].sort_values()
+    return float(ends.diff()[ends > failed_s].max())
 
 
 # --- what goes beyond the paper -----------------------------------------------------------------------------
