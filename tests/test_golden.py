@@ -19,6 +19,24 @@ ROOT = Path(__file__).resolve().parent.parent
 GOLDEN = ROOT / "tests" / "golden"
 NAMES = ("contention", "wifi", "failures", "all-reduce", "bandwidth-steps")
 PAPERS = ("dynacomm_vgg19", "dynacomm_googlenet", "dynacomm_inceptionv4", "dynacomm_resnet152")
+PIPELINES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "ftpipehd_heterogeneity": (
+        {"training.schedule": ["single", "gpipe", "pipedream", "ftpipehd", "exact"]},
+        {"stop": {"iterations": 24}},
+    ),
+    "ftpipehd_failures": (
+        {
+            "events": [[{"at": "5 s", "device": "pi-2", "crash": {}}]],
+            "training.schedule": ["ftpipehd", "ftpipehd-lossless", "respipe", "pipedream"],
+        },
+        {"stop": {"iterations": 48}, "learn": None},
+    ),
+    "ftpipehd_drift": (
+        {"training.repartition.policy": ["when-different", "regret"]},
+        {"stop": {"time": "80 s"}},
+    ),
+}
+"""What of the scenarios of pipelines is held, and what is said otherwise there."""
 QUICK = tuple(name for name in SCHEDULES if name != "p3")
 """P3's slices are so many that it is run with one worker alone."""
 POINTS = [
@@ -38,6 +56,10 @@ def figures(name: str) -> dict[str, Any]:
     if name in PAPERS:
         file = ROOT / "scenarios" / "papers" / f"{name}.yaml"
         comparison = edgesim.compare(file, POINTS, stop={"iterations": 6})
+    elif name in PIPELINES:
+        axes, otherwise = PIPELINES[name]
+        file = ROOT / "scenarios" / "papers" / f"{name}.yaml"
+        comparison = edgesim.compare(file, axes, pictures=False, **otherwise)
     else:
         comparison = edgesim.compare(ROOT / "scenarios" / f"{name}.yaml")
     return {
@@ -62,7 +84,7 @@ def _figures(result: edgesim.Result | None) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", [*NAMES, *PAPERS])
+@pytest.mark.parametrize("name", [*NAMES, *PAPERS, *PIPELINES])
 def test_the_scenario_gives_its_golden_result(name: str) -> None:
     golden = json.loads((GOLDEN / f"{name}.json").read_text("utf-8"))
     found = figures(name)
@@ -81,7 +103,7 @@ def test_every_shipped_scenario_checks() -> None:
 
 if __name__ == "__main__":
     GOLDEN.mkdir(exist_ok=True)
-    for scenario in sys.argv[1:] or (*NAMES, *PAPERS):
+    for scenario in sys.argv[1:] or (*NAMES, *PAPERS, *PIPELINES):
         text = json.dumps(figures(scenario), indent=2) + "\n"
         (GOLDEN / f"{scenario}.json").write_text(text, "utf-8")
         print(f"wrote tests/golden/{scenario}.json")
