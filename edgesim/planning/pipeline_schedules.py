@@ -129,7 +129,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
         "recovery": "lossless",
         "replication": Replication(policy="free", whole=None),
         "detection": Detection(policy="adaptive"),
-        **_FIXED,
+        "repartition": Repartition(every=10**9),
     },
     "exact": {
         "partition": "exact",
@@ -165,7 +165,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
 DESCRIPTIONS: Mapping[str, str] = {
     "ftpipehd": "asynchronous 1F1B, capacities measured, layers moved, copies on the next and the central "
     "(arXiv:2110.02781; the default)",
-    "ftpipehd-lossless": "the same plan, copies behind the activations, lost batches replayed bit by bit",
+    "ftpipehd-lossless": "copies behind the activations, lost batches replayed bit by bit; moves layers once",
     "exact": "best plan over order, memory and optional devices, least windows, moves when they pay",
     "pipedream": "1F1B over devices taken for equal, restart from a checkpoint (SOSP 2019)",
     "respipe": "as pipedream, but the next device takes over from its copy (ICASSP 2021)",

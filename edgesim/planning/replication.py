@@ -86,17 +86,19 @@ class Holdings:
     """0-based layers of which the central node has a global copy."""
 
 
+REMEDY = "copy them more often, or to the central node as well"
+
+
 class Unrecoverable(SimulationError):
     """Layers of which nobody is left who holds them, live or as a copy."""
 
-    def __init__(self, layers: Sequence[int], why: str) -> None:
+    def __init__(self, layers: Sequence[int], why: str, remedy: str = REMEDY) -> None:
         self.layers = tuple(layers)
         """0-based layers that are lost, ascending."""
         self.why = why
         """What became of them."""
         super().__init__(
-            f"layers {_spans(self.layers)} (counted from 0) cannot be recovered: {why}; "
-            "copy them more often, or to the central node as well"
+            f"layers {_spans(self.layers)} (counted from 0) cannot be recovered: {why}; {remedy}"
         )
 
 

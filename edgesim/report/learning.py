@@ -117,12 +117,17 @@ def time_to(seen: Curves, target: float | None) -> float | None:
 
 
 def fingerprint(tables: Tables) -> str:
-    """Return a hash of all losses and accuracies, bit for bit, without their times."""
+    """Return a hash of all losses and accuracies, bit for bit, without their times.
+
+    Rows that have neither, as those of the later stages of a pipeline, do not count.
+    """
     import numpy as np
 
     whole = hashlib.sha256()
-    for column in ("loss", "accuracy"):
-        numbers = tables.updates.column(column).to_numpy()
+    columns = [tables.updates.column(name).to_numpy() for name in ("loss", "accuracy")]
+    told = ~(np.isnan(columns[0]) & np.isnan(columns[1]))
+    for column in columns:
+        numbers = column[told]
         whole.update(np.where(np.isnan(numbers), np.nan, numbers).astype("<f8").tobytes())
     return whole.hexdigest()
 

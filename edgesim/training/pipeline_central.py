@@ -55,6 +55,8 @@ class Central:
         """The next batch to come back: after a way back to a snapshot one that has been counted before."""
         self.returned: dict[str, None] = {}
         """Devices that were given up and are back."""
+        self.hellos: dict[str, int] = {}
+        """Devices of this term that have said that they are back, and their stay in memory."""
         self.reported = False
         """Whether somebody has told of a broken connection since the last look."""
         self.recoverer = Recoverer(self)
@@ -63,6 +65,9 @@ class Central:
         self._looks = False
         self._news: Event | None = None
         self._alarms = 0
+        """How often the time for a batch has been doubled since one was in time."""
+        self._silent = 0
+        """False alarms since a batch was back."""
         self._trips = 0
         self._since_s = 0.0
         self._timer = self._fresh_timer()
@@ -92,6 +97,7 @@ class Central:
     def enter(self, setup: Setup, first: int, why: str, lives: Mapping[str, int]) -> None:
         """Begin a term with devices in the stays in memory in which they have last answered."""
         self._sent = {}
+        self.hellos = {}
         self._trips = 0
         self.upcoming = first
         self._since_s = self.sim.now
@@ -111,10 +117,12 @@ class Central:
     def back(self, batch: int) -> None:
         """Note that a batch has come back, and been learnt by all stages."""
         now = self.sim.now
-        self._alarms = 0
+        self._silent = 0
         self.upcoming = batch + 1
         self._trips += 1
         sent_s = self._sent.pop(batch, None)
+        if sent_s is not None and now - sent_s <= self.timeout_s:
+            self._alarms = 0
         if sent_s is not None and self._settled:
             self._timer = self._timer.seen(now - sent_s)
         self.facts.refilled(now)
@@ -180,13 +188,25 @@ class Central:
                 self.mark(self.name, "expired", str(self.oldest))
                 yield from self.recoverer.recover(reported=self.reported)
                 self.reported = False
-            elif self.returned and self.config.repartition.policy != "never":
+            elif self.replaying:
+                yield from self._wait()
+            elif self.returned and self._takes_back:
                 yield from self.repartitioner.look(return_of=tuple(self.returned))
             elif self._looks:
                 self._looks = False
                 yield from self.repartitioner.look()
             else:
                 yield from self._wait()
+
+    @property
+    def replaying(self) -> bool:
+        """Whether a stage still computes again what its former host had done: until then nothing moves."""
+        return any(stage.replaying for stage in self.line.stages)
+
+    @property
+    def _takes_back(self) -> bool:
+        """Whether a device that is back gets layers; without loss only as others would without a failure."""
+        return self.config.repartition.policy != "never" and self.config.recovery != "lossless"
 
     def _wait(self) -> Process:
         self._news = self.sim.env.event()
@@ -225,9 +245,10 @@ class Central:
 
     def false_alarm(self) -> None:
         """Wait longer for the oldest batch. Raises `SimulationError` if that has been done too often."""
-        self._alarms += 1
+        self._alarms = min(self._alarms + 1, PATIENCE)
+        self._silent += 1
         self._since_s = self.sim.now
-        if self._alarms > PATIENCE:
+        if self._silent > PATIENCE:
             raise SimulationError(
                 f"batch {self.oldest} does not come back, though every device answers: at "
                 f"{self.sim.now:.6g} s some stage computes nothing, or no message reaches it, any more"
@@ -253,8 +274,9 @@ class Central:
             self.line.calls.send(name, self.name, "control", partial(self._hello, name, life))
 
     def _hello(self, name: str, life: int) -> None:
-        assert self.line.term is not None
-        if not self.has_stage(name):
+        if self.has_stage(name):
+            self.hellos[name] = life
+        else:
             self.lives[name] = life
             self.returned[name] = None
             self._stir()
@@ -268,17 +290,17 @@ class Central:
         """Count on devices no more that do not answer; return those of them that have a stage."""
         gone = list(failed)
         for name in gone:
-            self.capacity.pop(name, None)
             self.lives.pop(name, None)
             self.returned.pop(name, None)
         return [name for name in gone if self.has_stage(name)]
 
-    def rejoin(self, lives: Mapping[str, int]) -> None:
-        """Go on with the present term, in which lost stages are back."""
+    def rejoin(self, lives: Mapping[str, int], replay_s: float) -> None:
+        """Go on with the present term, in which lost stages are back and compute again for some s."""
         assert self.line.term is not None
         setup = self.line.term.setup
         self.lives |= lives
-        self._since_s = self.sim.now
+        self.hellos = {}
+        self._since_s = self.sim.now + replay_s
         self.facts.partition(setup, len(self.history), "recovery", dict(self.capacity))
 
     def plan_task(self, devices: int) -> Process:

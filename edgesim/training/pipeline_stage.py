@@ -92,6 +92,11 @@ class Stage:
         return self.term.first if self.before is None else self.before.first
 
     @property
+    def replaying(self) -> bool:
+        """Whether it still computes again what its former host had done."""
+        return self.before is not None and not self.stopped and self.done[False] < self.before.backward
+
+    @property
     def lost(self) -> bool:
         """Whether the device has crashed since it took the stage."""
         return self.life != self.node.life

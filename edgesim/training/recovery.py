@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from simpy import AnyOf, Event
 
-from edgesim.errors import SimulationError
+from edgesim.errors import EdgesimError, SimulationError
 from edgesim.planning.replication import Fetch, Holdings, Unrecoverable, sources
 from edgesim.timeline import Tag
 from edgesim.training.pipeline_facts import Phases, Row
@@ -52,15 +52,16 @@ class Recoverer:
 
     def _attempt(self, reported: bool) -> Process:
         central, line = self.central, self.line
-        central.facts.overtaken()
         row = central.facts.recovery()
         phases = Phases(line, "recovery", row)
         phases.enter("probe")
         asked = [name for name in line.config.devices[1:] if name in central.lives or central.has_stage(name)]
         detection = line.config.detection
+        central.hellos.clear()  # only who comes back while others are probed counts as an answer
         answers: dict[str, int] = yield from line.calls.probe(
             asked, central.probe_timeout_s, parallel=detection.policy == "adaptive"
         )
+        answers |= {name: life for name, life in central.hellos.items() if name not in answers}
         failed = [name for name in asked if name not in answers]
         restarted = [name for name in asked if name in answers and answers[name] != central.lives.get(name)]
         failed, restarted = central.missed(failed), [name for name in restarted if central.has_stage(name)]
@@ -74,12 +75,16 @@ class Recoverer:
             central.mark(central.name, "false-alarm", str(central.oldest))
             central.false_alarm()
             return True
+        central.facts.overtaken()
         try:
             yield from self._go_on(phases, failed, restarted, answers)
-        except (Unrecoverable, SimulationError) as error:
+        except EdgesimError as error:
             phases.leave()
             row["outcome"] = f"unrecoverable: {error}"
-            raise
+            if isinstance(error, SimulationError):
+                raise
+            names = ", ".join(row["devices"])
+            raise SimulationError(f"training cannot go on without {names}: {error}") from error
         return True
 
     def _thaw(self, phases: Phases, answers: Mapping[str, int]) -> None:
@@ -151,6 +156,7 @@ class Recoverer:
     def _planned(self, left: list[str], failed: list[str], restarted: list[str]) -> Process:
         """Return the change that brings the pipeline back, after the time of planning it."""
         central, line = self.central, self.line
+        central.measure()
         yield from central.plan_task(len(left))
         if line.config.recovery == "respipe":
             return self._taken_over(failed, restarted)
@@ -188,7 +194,9 @@ class Recoverer:
             if holder is None or holder.name in gone or not set(layers) <= set(holder.chain):
                 name = "nobody" if holder is None else holder.name
                 raise Unrecoverable(
-                    tuple(layers), f"{host} has failed, and {name}, who held its copy, as well"
+                    tuple(layers),
+                    f"{host} has failed, and {name}, who held its copy, as well",
+                    "respipe survives no two neighbours; take recovery ftpipehd or checkpoint",
                 )
             hosts[index] = holder.name
             fetches.append(
@@ -261,6 +269,8 @@ class Recoverer:
         everything = range(line.costs.layers)
         if line.learner is not None:
             line.learner.forget(change.first, everything)
+            for stage in line.stages if line.replicas else ():
+                line.learner.merge(stage.layers, stage.window)
         momentum = line.config.replication.optimizer
         line.weights.restore(sorted(change.copies.items()), momentum=momentum)
         lost = line.weights.settle(change.first)

@@ -88,7 +88,7 @@ def replay(
     row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found, lives)
     row["points"], row["order"] = list(line.term.setup.points), list(line.term.setup.hosts)
     row["outcome"] = "recovered"
-    central.rejoin(lives)
+    central.rejoin(lives, max(_again_s(recoverer, one) for one in found))
     central.facts.refilling(phases)
     return True
 
@@ -122,6 +122,14 @@ def _logged(stage: Stage, batch: int) -> bool:
         if place < len(stages) and not stages[place].lost and stages[place].log.start[forward] > batch:
             return False
     return True
+
+
+def _again_s(recoverer: Recoverer, one: Lost) -> float:
+    """Return how long computing a lost stage again takes by what is known, in s."""
+    central = recoverer.central
+    batch_s = sum(central.knowledge.layer_s[layer] for layer in one.stage.layers)
+    batches = one.stage.done[True][0] + 1 - one.copy.upcoming
+    return max(batches, 0) * batch_s * central.capacity.get(one.host.name, 1.0)
 
 
 def _put_back(recoverer: Recoverer, found: list[Lost], lives: Mapping[str, int]) -> float:

@@ -136,3 +136,29 @@ def test_momentum_that_is_reset_is_another_training() -> None:
     policies = [Repartition(first=4, every=4, momentum=kind) for kind in ("carry", "reset")]
     (_, carried), (_, reset) = (learn("ftpipehd", repartition=policy, **asked) for policy in policies)
     assert not torch.equal(carried.vector, reset.vector)
+
+
+def test_the_lossless_schedule_itself_ends_with_the_same_bits_after_its_one_move() -> None:
+    slow = star((1.0, 1.0, 0.1), 1e8)
+    asked = {"cluster": slow, "batches": 30, "detection": QUICK}
+    calm, one = learn("ftpipehd-lossless", **asked)
+    crash = [Crash(at_s=calm.ends()[20] + 1e-5, device="w1")]
+    torn, other = learn("ftpipehd-lossless", events=crash, **asked)
+    assert [row["kept"] for row in torn.summary["repartitions"]] == [True]
+    assert "lossless" in [row["policy"] for row in torn.recoveries if row["kind"] == "failed"]
+    assert torch.equal(one.vector, other.vector)
+
+
+def test_a_device_that_returns_during_a_replay_does_not_break_into_it() -> None:
+    asked = {
+        "recovery": "lossless",
+        "repartition": Repartition(first=2, every=2),
+        "replication": Replication(chain=7, whole=None),
+        "detection": QUICK,
+        "cluster": star((1.0, 0.5, 0.1), 1e8),
+        "batches": 30,
+    }
+    calm, _ = learn("ftpipehd", **asked)
+    torn, _ = learn("ftpipehd", events=[Crash(at_s=half(calm), device="w1", for_s=0.02)], **asked)
+    assert not any(torn.line.weights.lost)
+    assert torn.line.weights.applied == [((0, 30),)] * 5
