@@ -12,7 +12,7 @@ from edgesim.planning.own import hint
 Execution = Literal["1f1b", "gpipe", "1f1b-flush", "2bw"]
 Versions = Literal["stash", "vertical-sync", "replicas"]
 Windows = Literal["stages", "minimal"]
-Recovery = Literal["ftpipehd", "lossless", "respipe", "checkpoint", "none"]
+Recovery = Literal["ftpipehd", "live-first", "lossless", "respipe", "checkpoint", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +136,7 @@ SCHEDULES: Mapping[str, Mapping[str, Any]] = {
         "windows": "minimal",
         "repartition": Repartition(policy="regret"),
         "replication": Replication(policy="free"),
+        "recovery": "live-first",
         "detection": Detection(policy="adaptive"),
     },
     "pipedream": {"partition": "pipedream", **_FIXED, **_RESTARTS},

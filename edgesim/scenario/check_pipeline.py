@@ -59,7 +59,7 @@ def _copies(finding: Finding, held: Settings) -> None:
     if held.single:
         return
     chain, whole = held.replication.chain, held.replication.whole
-    if held.recovery == "ftpipehd" and chain is None and whole is None:
+    if held.recovery in ("ftpipehd", "live-first") and chain is None and whole is None:
         lacking, remedy = "copies, and there are none", "{chain: 100, global: 200}"
     elif held.recovery in ("lossless", "respipe") and chain is None:
         lacking, remedy = "the copy on the next device, and there is none", "{chain: 100}"

@@ -123,12 +123,12 @@ class Pipeline(Section):
     """When layers move to other devices."""
     replication: Replication | None = Field(default=None, examples=[{"chain": 50, "global": "never"}])
     """Copies of the weights on other devices."""
-    recovery: Literal["ftpipehd", "lossless", "respipe", "checkpoint", "none"] | None = None
+    recovery: Literal["ftpipehd", "live-first", "lossless", "respipe", "checkpoint", "none"] | None = None
     """What follows a failure: `ftpipehd`: a new partition over those left, weights from copies; `lossless`:
     the lost stage as it was, on the device of its copy, and what came after the copy is done again, so
-    that no update is lost; `respipe`: the next
-    device takes over the stage of which it has the copy; `checkpoint`: all go back to the last snapshot;
-    `none`: nothing."""
+    that no update is lost; `live-first`: as `ftpipehd`, but copies are taken only where nobody has live
+    weights; `respipe`: the next device takes over the stage of which it has the copy; `checkpoint`: all
+    go back to the last snapshot; `none`: nothing."""
     checkpoint_every: Batches | None = Field(default=None, examples=[100])
     """Batches between two snapshots, under recovery `checkpoint`."""
     detection: Detection | None = Field(default=None, examples=[{"policy": "adaptive"}])

@@ -125,7 +125,7 @@ class Central:
             self._alarms = 0
         if sent_s is not None and self._settled:
             self._timer = self._timer.seen(now - sent_s)
-        self.facts.refilled(now)
+        self.facts.refilled(new=batch == len(self.history))
         if batch == len(self.history):
             self._count(batch, now)
         self._look(batch + 1)
@@ -155,7 +155,8 @@ class Central:
 
     def _look(self, batches: int) -> None:
         asked = self.config.repartition
-        if asked.policy != "never" and capacities.due(batches, asked.first, asked.every):
+        due = capacities.due(batches, asked.first, asked.every)
+        if asked.policy != "never" and (due or batches == self.repartitioner.next_look):
             self._looks = True
 
     def broken(self, source: str, target: str) -> None:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from edgesim.training.pipeline_term import Setup
 
 Row = dict[str, Any]
-PHASES = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill")
+PHASES = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill", "recompute")
 """Phases of a recovery, in order."""
 STEPS = ("prepare", "fetch", "commit", "refill")
 """Phases of a re-partition, in order."""
@@ -25,6 +25,11 @@ class Phases:
         self.row = row
         self._phase = ""
         self._since_s = line.sim.now
+
+    @property
+    def phase(self) -> str:
+        """The present phase; empty: none."""
+        return self._phase
 
     def enter(self, phase: str) -> None:
         """End the present phase, and begin another."""
@@ -43,6 +48,8 @@ class Phases:
         """End the last phase, mark the end, and add up."""
         self.leave()
         names = PHASES if self._kind == "recovery" else STEPS
+        if self.row.get("outcome") == "recovered" and self.row.get("recompute_s") is None:
+            self.row["recompute_s"] = 0.0
         self.row["total_s"] = sum(self.row.get(f"{name}_s") or 0.0 for name in names)
         if end:
             self._line.central.mark(self._line.config.central, self._kind, end)
@@ -80,9 +87,12 @@ class Facts:
         phases.enter("refill")
         self._refilling = phases
 
-    def refilled(self, now: float) -> None:
-        """Note that a batch is back: a change is over."""
-        if self._refilling is not None:
+    def refilled(self, *, new: bool) -> None:
+        """Note that a batch is back: a change is over if it is a new one, not one computed once more."""
+        if self._refilling is not None and not new:
+            if self._refilling.phase != "recompute":
+                self._refilling.enter("recompute")
+        elif self._refilling is not None:
             self._refilling.close("recovered" if "outcome" in self._refilling.row else "done")
             self._refilling = None
 

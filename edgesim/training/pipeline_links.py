@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from itertools import pairwise
 
 from edgesim.cluster import Cluster
 from edgesim.training.expectation import channel
 
-WEIGHT = 0.25
-"""Of a new measurement, in the mean that follows it."""
+RECENT = 16
+"""Messages that count, the latest: the largest of their rates is taken for the bandwidth, as copies on the
+same links slow some of them down (so does BBR, Cardwell et al., ACM Queue 14(5), 2016)."""
 
 
 class Links:
@@ -17,26 +19,28 @@ class Links:
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
-        self._rates: dict[tuple[str, str], float] = {}
+        self._declared: dict[tuple[str, str], float] = {}
+        self._seen: dict[tuple[str, str], deque[float]] = {}
 
     def seen(self, source: str, target: str, nbytes: float, time_s: float) -> None:
         """Take note of a message of some B that was on its way for some s."""
         if nbytes <= 0.0 or time_s <= 0.0:
             return
-        rate, before = nbytes / time_s, self._rates.get((source, target))
-        self._rates[source, target] = rate if before is None else before + WEIGHT * (rate - before)
+        self._seen.setdefault((source, target), deque(maxlen=RECENT)).append(nbytes / time_s)
 
     def known(self, source: str, target: str) -> bool:
         """Tell whether a message has shown the rate from one device to another."""
-        return (source, target) in self._rates
+        return (source, target) in self._seen
 
     def rate_Bps(self, source: str, target: str) -> float:
         """Return what is known of the rate from one device to another, in B/s."""
         if source == target:
             return float("inf")
-        if (source, target) not in self._rates:
-            self._rates[source, target] = channel(self._cluster, source, target).rate_Bps
-        return self._rates[source, target]
+        if (source, target) in self._seen:
+            return max(self._seen[source, target])
+        if (source, target) not in self._declared:
+            self._declared[source, target] = channel(self._cluster, source, target).rate_Bps
+        return self._declared[source, target]
 
     def matrix(self, devices: Sequence[str]) -> list[list[float]]:
         """Return the rates from each device (row) to each, in B/s."""

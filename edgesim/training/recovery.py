@@ -2,6 +2,7 @@
 
 `ftpipehd` (section 3 of the paper): the devices that are left share the layers anew; each takes what it lacks
 from live weights or copies; batches in flight are computed again; updates since the copy are lost.
+`live-first`: the same, but copies only where nobody has live weights.
 `respipe` (ICASSP 2021, as modelled here): the successor of a failed stage runs it too, from its own chain
 replica; the loss of both is fatal. `checkpoint`: everybody goes back to the last snapshot. `lossless`: see
 `recovery_lossless`. `none`: the training ends.
@@ -167,7 +168,14 @@ class Recoverer:
         chain = {name: frozenset(line.nodes[name].chain) for name in left}
         holdings = Holdings(live=live, chain=chain, whole=frozenset(line.nodes[central.name].whole))
         old = line.term.setup  # type: ignore[union-attr]
-        fetches = sources(setup.needs(), holdings, old.hosts, old.stages, central.name)
+        fetches = sources(
+            setup.needs(),
+            holdings,
+            old.hosts,
+            old.stages,
+            central.name,
+            live_first=line.config.recovery in ("live-first", "lossless"),
+        )
         return self.change(setup, central.upcoming, fetches)
 
     def change(self, setup: Setup, first: int, fetches: tuple[Fetch, ...]) -> Change:

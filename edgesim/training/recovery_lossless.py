@@ -5,8 +5,9 @@ gradients downstream. A new host puts the copy back, all versions that batches i
 computes every pass since again, in the same order and with the same inputs. So it ends with the very bits
 that were lost, and goes on where the old host was; the other stages wait, and lose nothing.
 
-The stage moves whole: back to its device if that has restarted, else to the holder of its copy, which then
-has two stages. Where the holder has failed as well, the recovery of FTPipeHD takes its place.
+The stage moves whole: back to its device if that has restarted, else to a device that has no stage, else
+to the holder of its copy, which then has two. Where the holder has failed as well, the recovery of FTPipeHD
+takes its place.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def replay(
     assert line.term is not None
     phases.enter("plan")
     yield from central.plan_task(len(line.stages))
-    found = _lost(recoverer, {*failed, *restarted}, set(restarted))
+    found = _lost(recoverer, {*failed, *restarted}, set(restarted), lives)
     if found is None:
         phases.row["policy"] = "ftpipehd (a copy was lost as well)"
         return False
@@ -93,7 +94,9 @@ def replay(
     return True
 
 
-def _lost(recoverer: Recoverer, gone: set[str], back: set[str]) -> list[Lost] | None:
+def _lost(
+    recoverer: Recoverer, gone: set[str], back: set[str], lives: Mapping[str, int]
+) -> list[Lost] | None:
     """Return the lost stages with their copies and new hosts; None where a copy is lost too."""
     line = recoverer.line
     found: list[Lost] = []
@@ -106,13 +109,23 @@ def _lost(recoverer: Recoverer, gone: set[str], back: set[str]) -> list[Lost] | 
         copy = holder.chains[stage.layers.start][1]
         if copy.layers != stage.layers or not _logged(stage, copy.upcoming):
             return None
-        host = stage.node if stage.node.name in back else holder
+        host = stage.node if stage.node.name in back else _spare(recoverer, found, lives) or holder
         found.append(Lost(stage, holder, host, copy))
     for one, other in pairwise(found):
         # of neighbours that are both lost neither has a log: they have to begin with the same batch
         if one.stage.index + 1 == other.stage.index and one.copy.upcoming != other.copy.upcoming:
             return None
     return found
+
+
+def _spare(recoverer: Recoverer, taken: list[Lost], lives: Mapping[str, int]) -> Node | None:
+    """Return a device without a stage that has answered, for a lost one; None where there is none."""
+    central, line = recoverer.central, recoverer.line
+    busy = {one.host.name for one in taken}
+    for name in line.config.devices:
+        if name in lives and name not in busy and not central.has_stage(name):
+            return line.nodes[name]
+    return None
 
 
 def _logged(stage: Stage, batch: int) -> bool:

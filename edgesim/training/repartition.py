@@ -7,6 +7,7 @@ the best single switch would have cost.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -33,12 +34,15 @@ class Repartitioner:
         self.line = central.line
         self._regret = Regret()
         self._looked = 0
+        self.next_look: int | None = None
+        """Batches after which the regret will reach the cost of the move, if nothing changes."""
 
     def look(self, return_of: tuple[str, ...] = ()) -> Process:
         """Plan by fresh capacities, and move where that is due; `return_of`: devices that are back."""
         central, line = self.central, self.line
         assert line.term is not None
         central.measure()
+        self.next_look = None
         old = line.term.setup
         for name in return_of:
             central.returned.pop(name, None)
@@ -87,7 +91,12 @@ class Repartitioner:
         cost_s = move_cost(
             moved, rates, 4.0 * line.links.latency_s(old.hosts), line.config.rebuild_s, refill_s
         )
-        return self._regret.due(cost_s)
+        if self._regret.due(cost_s):
+            return True
+        if gain_s > 0.0 and math.isfinite(cost_s):
+            left_s = cost_s - self._regret.total_s
+            self.next_look = len(central.history) + max(math.ceil(left_s / gain_s), 1)
+        return False
 
     def _note(self, change: Change, gain_s: float, *, kept: bool) -> Row:
         central, line = self.central, self.line

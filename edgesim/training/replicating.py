@@ -31,7 +31,7 @@ BEHIND = 1.0
 """Rank of a piece of a copy: behind activations and gradients, which have 0."""
 SHARE = 0.125
 """Size of a piece of a copy, of that of an activation: one that waits for a piece waits so much longer."""
-LEAST_PIECE = 4096.0
+LEAST_PIECE = 16384.0
 """Least bytes of a piece of a copy, in B, so that start-ups do not eat the link."""
 
 
@@ -159,19 +159,21 @@ class Replicator:
     ) -> Process:
         """Send a copy in pieces behind the activations, spread over the time until the next."""
         env, term = self.line.sim.env, stage.term
-        boundary = self.line.costs.crossing_bytes(stage.layers.stop - 1) / self.line.parts
+        ends = [layer for layer in (stage.layers.start - 1, stage.layers.stop - 1) if layer >= 0]
+        boundary = max(self.line.costs.crossing_bytes(layer) for layer in ends) / self.line.parts
         pieces = list(_cut(nbytes, max(boundary * SHARE, LEAST_PIECE)))
         stream = self.line.sim.network.stream(stage.node.name, holder.name)
         pause_s = term.setup.period_s * (self.every or 1) / len(pieces)
+        flows = []
         for piece in pieces:
-            due_s = env.now + pause_s
-            flow = stream.send(piece, tag, BEHIND)
-            yield flow
-            if flow.lost or term.over:
-                self._underway.discard(stage.index)
-                return
-            if env.now < due_s:
-                yield env.timeout(due_s - env.now)
+            flows.append(stream.send(piece, tag, BEHIND))
+            yield env.timeout(pause_s)
+        for flow in flows:
+            if not flow.triggered:
+                yield flow
+        if any(flow.lost for flow in flows) or term.over:
+            self._underway.discard(stage.index)
+            return
         self._underway.discard(stage.index)
         arrived()
 

@@ -16,7 +16,7 @@ from edgesim.training.pipeline_weights import between
 from tests.training.pipes import Ran, chain, star, train
 
 QUICK = Detection(probe_timeout_s=1.0)
-TERMS = ("detect_s", "probe_s", "measure_s", "plan_s", "fetch_s", "commit_s", "refill_s")
+TERMS = ("detect_s", "probe_s", "measure_s", "plan_s", "fetch_s", "commit_s", "refill_s", "recompute_s")
 BYTES = [928, 896, 5136, 8832, 10000, 14848, 14848, 21056, 54272, 54272, 54272]
 BYTES += [66624, 118272, 118272, 155264, 320000, 320000, 473920, 412160, 12810]
 """Parameters of MobileNetV2's 20 blocks (section 5)."""
@@ -178,6 +178,8 @@ def test_a_checkpoint_is_gone_back_to_and_nothing_is_lost() -> None:
     (row,) = ran.recoveries
     assert row["updates_lost"] == 0
     assert row["batches_recomputed"] == 18 + 3 - 10
+    assert row["recompute_s"] > row["refill_s"]
+    assert row["failed_s"] + row["total_s"] == pytest.approx(ran.ends()[18])
     assert ran.line.weights.applied == [((0, 40),)] * 6
     assert Counter(kind for _, _, kind, _ in ran.timeline.marks)["iteration"] == 40
 
@@ -327,7 +329,7 @@ def draw(seed: int) -> dict[str, Any]:
         "rebuild_s": pick.choice([0.0, 0.05]),
     }
     if pick.random() < 0.6:
-        settings["recovery"] = pick.choice(["ftpipehd", "lossless", "respipe", "checkpoint"])
+        settings["recovery"] = pick.choice(["ftpipehd", "live-first", "lossless", "respipe", "checkpoint"])
     if schedule in ("gpipe", "1f1b-flush", "2bw"):
         settings["micro_batches"] = 5
     speeds = [1.0, *(pick.choice([1.0, 0.5, 0.3, 0.1]) for _ in names)]
