@@ -8,15 +8,31 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
+from edgesim.report.activity import Intervals
 from edgesim.report.causes import CAUSES, ITERATION, OF_ONE_ITERATION, OVER, stretches, touched
 from edgesim.report.iterations import iteration_ends, server_of
-from edgesim.report.pipeline import RECOVERY, REPARTITION, interruptions, is_pipeline, piped, plan_at
+from edgesim.report.pipeline import (
+    FALSE_ALARM,
+    RECOVERY,
+    REPARTITION,
+    false_alarms,
+    is_pipeline,
+    piped,
+    plan_at,
+    repairs,
+)
 from edgesim.report.tables import Tables
 
 FIRST = "first"
 """Key of what the first iteration costs where later ones begin before the one before has ended."""
-REASONS = {RECOVERY: "recoveries", REPARTITION: "layers that moved", **CAUSES}
-"""What an iteration that took longer is laid to, the first that was on meanwhile."""
+REASONS = {
+    RECOVERY: "recoveries",
+    REPARTITION: "layers that moved",
+    FALSE_ALARM: "false alarms",
+    **CAUSES,
+}
+"""What an iteration that took longer is laid to, the first that was on meanwhile; to a false alarm no more
+than it lasted."""
 SHORT = 40
 """Runs of up to so many iterations are shown from beginning to end."""
 
@@ -34,23 +50,24 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
 
     What an iteration takes beyond the undisturbed ones of the same workers (the median of them; else of
     those of as many workers; in a pipeline, those under the same plan) is laid to the first cause that was
-    on meanwhile; where none was, to the key `FIRST` of a first iteration that nothing came before to overlap
-    with, else to "". Where there are none to compare with, an iteration is left out. Some causes can be
-    negative.
+    on meanwhile, but to a false alarm no more than it lasted; where none was, to the key `FIRST` of a first
+    iteration that nothing came before to overlap with, else to "". Where there are none to compare with, an
+    iteration is left out. Some causes can be negative.
     """
     ends = iteration_ends(tables, server_of(tables, summary))
     if not ends:
         return {}
-    crews, on = contributors(tables), stretches(tables) | interruptions(tables)
+    crews, on, alarms = contributors(tables), stretches(tables) | repairs(tables), false_alarms(tables)
     if is_pipeline(tables, summary):
         crews = _plans(summary, ends)
     found = [
         (next((kind for kind in REASONS if touched(on.get(kind, []), start, end)), ""), end - start)
         for start, end in zip((0.0, *ends), ends, strict=False)
     ]
+    asked_s = [_overlap_s(alarms, start, end) for start, end in zip((0.0, *ends), ends, strict=False)]
     quiet: dict[frozenset[str] | int, list[float]] = {}
     for number, (kind, length_s) in enumerate(found):
-        if not kind:
+        if not kind and not asked_s[number]:
             crew = crews.get(number, frozenset())
             quiet.setdefault(crew, []).append(length_s)
             quiet.setdefault(len(crew), []).append(length_s)
@@ -61,8 +78,16 @@ def costs(tables: Tables, summary: Mapping[str, Any]) -> dict[str, float]:
     for number, (kind, length_s) in enumerate(found):
         crew = crews.get(number, frozenset())
         if (like_s := usual.get(crew, usual.get(len(crew)))) is not None:
-            parts.setdefault(kind, []).append(length_s - like_s)
+            alarm_s = min(asked_s[number], max(length_s - like_s, 0.0))
+            if asked_s[number]:
+                parts.setdefault(FALSE_ALARM, []).append(alarm_s)
+            parts.setdefault(kind, []).append(length_s - like_s - alarm_s)
     return {kind: math.fsum(parts[kind]) / len(ends) for kind in (*REASONS, FIRST, "") if kind in parts}
+
+
+def _overlap_s(alarms: Intervals, start_s: float, end_s: float) -> float:
+    """Return for how long any of some disjoint stretches was on from one time to another, in s."""
+    return math.fsum(max(0.0, min(end, end_s) - max(start, start_s)) for start, end in alarms)
 
 
 def _plans(summary: Mapping[str, Any], ends: Sequence[float]) -> dict[int, frozenset[str]]:
@@ -178,7 +203,7 @@ def _over_s(tables: Tables, fault: Mark) -> float:
     """Return when the subject of a fault is next back or restored, or when the others have recovered; the
     fault itself where neither is."""
     begin_s, subject, _ = fault
-    recovered = [end_s for _, end_s in interruptions(tables).get(RECOVERY, []) if end_s > begin_s]
+    recovered = [end_s for _, end_s in repairs(tables).get(RECOVERY, []) if end_s > begin_s]
     if recovered and math.isfinite(recovered[0]):
         return recovered[0]
     later = tables.rows("marks", "time_s", "subject", "kind")

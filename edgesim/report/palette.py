@@ -11,7 +11,7 @@ KINDS = {
     "forward": "#0072B2",
     "backward": "#D55E00",
     "update": "#009E73",
-    "aggregate": "#009E73",
+    "aggregate": "#DDCC77",
     "plan": "#CC79A7",
     "pull": "#56B4E9",
     "push": "#E69F00",
@@ -43,15 +43,16 @@ PHASES = {
     "plan": "#CC79A7",
     "prepare": "#999999",
     "fetch": "#882255",
-    "commit": "#009E73",
+    "commit": "#332288",
     "refill": "#56B4E9",
+    "recompute": "#661100",
 }
 """Phases of a recovery and of a re-partition, in their order."""
 OTHERS = ("#F0E442", "#999999", "#CC79A7", "#000000", "#7F5539")
 """For kinds that a training system of one's own brings, in the order of their names."""
 DARK = {
     "#0072B2", "#D55E00", "#009E73", "#000000", "#7F5539", "#CC79A7", "#999999", "#AA4499", "#882255",
-    "#555555", "#332288",
+    "#555555", "#332288", "#661100",
 }  # fmt: skip
 """Colours on which text is white."""
 

@@ -16,7 +16,7 @@ BOUNDARY = ("activation", "gradient")
 """What messages between two stages carry."""
 RECOVERY, REPARTITION, PARTITION = "recovery", "repartition", "partition"
 """Kinds of the marks that begin or end a phase, and of the one that puts a plan into force."""
-TERMS = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill")
+TERMS = ("detect", "probe", "measure", "plan", "fetch", "commit", "refill", "recompute")
 """The terms of a recovery, in their order."""
 MOVES = ("prepare", "fetch", "commit", "refill")
 """The terms of a re-partition, in their order."""
@@ -26,6 +26,8 @@ NAMES = {RECOVERY: TERMS, REPARTITION: MOVES}
 """By kind of a mark the phases that it can begin; with any other label it ends the last one."""
 FALSE_ALARM = "false-alarm"
 """Kind of a recovery from nothing: a batch was late, and nobody had failed."""
+INTERRUPTED = "interrupted"
+"""How the outcome of a recovery begins that another failure put an end to."""
 UNRECOVERABLE = "unrecoverable"
 """How the outcome of a failure begins that ends the training."""
 
@@ -85,10 +87,36 @@ def phases(tables: Tables) -> list[Phase]:
 
 def interruptions(tables: Tables) -> dict[str, Intervals]:
     """Return when the training recovered and when layers moved, as disjoint stretches in s, by kind."""
+    return _by_kind(phases(tables))
+
+
+def repairs(tables: Tables) -> dict[str, Intervals]:
+    """Return `interruptions` without false alarms, from which there was nothing to recover."""
+    alarms = false_alarms(tables)
+    return _by_kind([
+        phase for phase in phases(tables)
+        if phase.kind != RECOVERY or not any(a <= phase.start_s and phase.end_s <= b for a, b in alarms)
+    ])  # fmt: skip
+
+
+def _by_kind(some: Sequence[Phase]) -> dict[str, Intervals]:
     found: dict[str, list[tuple[float, float]]] = {}
-    for phase in phases(tables):
+    for phase in some:
         found.setdefault(phase.kind, []).append((phase.start_s, phase.end_s))
     return {kind: union(parts) for kind, parts in found.items()}
+
+
+def false_alarms(tables: Tables) -> Intervals:
+    """Return when devices were asked whether they are there, and all were, as disjoint stretches in s."""
+    rows = [*tables.rows("marks", "time_s", "kind", "label")]
+    steps = [(time_s, label) for time_s, kind, label in rows if kind == RECOVERY]
+    asked, found = math.nan, list[tuple[float, float]]()
+    for time_s, label in sorted(steps, key=lambda step: step[0]):
+        if label == FOUND:
+            asked = time_s
+        elif label == FALSE_ALARM and asked <= time_s:
+            found.append((asked, time_s))
+    return union(found)
 
 
 def stage_devices(summary: Mapping[str, Any]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from edgesim.report.iterations import Stretch, server_of, steady_stretch
 from edgesim.report.numbers import amount, counted, duration, share
 from edgesim.report.pipeline import (
     FALSE_ALARM,
+    INTERRUPTED,
     MOVES,
     TERMS,
     layer_count,
@@ -154,9 +155,21 @@ def _recovered(summary: Mapping[str, Any]) -> list[str]:
         lost_s = math.fsum(row.get("total_s") or 0.0 for row in alarms)
         verb = "was" if len(alarms) == 1 else "were"
         said.append(f"{counted(len(alarms), 'alarm')} {verb} false ({duration(lost_s)} in all).")
+    said += _interrupted([row for row in rows if str(row.get("outcome") or "").startswith(INTERRUPTED)])
     if why := unrecoverable(summary):
         said.append(f"The training ended, as a failure could not be recovered from: {why}.")
     return said
+
+
+def _interrupted(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say how many recoveries another failure put an end to, and what they took until then."""
+    if not rows:
+        return []
+    devices = ", ".join(dict.fromkeys(name for row in rows for name in row.get("devices") or ()))
+    whose = f" from failures of {devices}" if devices else ""
+    counts, verb = ("A recovery", "was") if len(rows) == 1 else (f"{len(rows)} recoveries", "were")
+    took_s = math.fsum(row.get(f"{term}_s") or 0.0 for row in rows for term in TERMS)
+    return [f"{counts}{whose} {verb} interrupted by another failure, after {duration(took_s)}."]
 
 
 def _moved(summary: Mapping[str, Any]) -> list[str]:

@@ -72,7 +72,7 @@ def test_the_central_node_trains_like_the_others(server):
 def test_phases_follow_each_other_and_add_up_to_the_summary(failed):
     row = failed.summary["recoveries"][0]
     mine = [phase for phase in phases(failed.tables) if phase.kind == RECOVERY]
-    assert [phase.name for phase in mine] == list(TERMS)
+    assert [phase.name for phase in mine] == list(TERMS[:-1]), "nothing was computed again"
     assert mine[0].start_s == row["failed_s"]
     for phase, later in itertools.pairwise(mine):
         assert phase.end_s == later.start_s
@@ -173,6 +173,39 @@ def test_a_run_without_a_batch_says_so():
     made.timeline.marks[:] = [row for row in made.timeline.marks if row[2] != "iteration"]
     text = explain(Tables.of(made.timeline), {**made.more, "simulated_s": 0.5})
     assert text == "No batch was back within 500 ms."
+
+
+def test_an_interrupted_recovery_is_told():
+    made = synthetic_pipeline.failing()
+    row = {**made.more["recoveries"][0], "outcome": "interrupted by another failure", "devices": ["a"]}
+    made.more["recoveries"].insert(0, row)
+    text = result(made).explain()
+    assert "A recovery from failures of a was interrupted by another failure, after 1.95 s." in text
+    made.more["recoveries"].insert(0, {**row, "devices": ["b"]})
+    again = result(made).explain()
+    assert "2 recoveries from failures of b, a were interrupted by another failure, after 3.9 s." in again
+
+
+def test_a_false_alarm_costs_its_probe_alone():
+    made = synthetic_pipeline.steady(3, 9)
+    ends = sorted(row[0] for row in made.timeline.marks if row[2] == "iteration")
+    alarm = (ends[4] + 0.004, ends[4] + 0.012)
+    rows = made.timeline.marks
+    rows[:] = [(time_s + (0.5 if time_s > ends[4] else 0.0), *rest) for time_s, *rest in rows]
+    rows += [(alarm[0], "hub", RECOVERY, "probe"), (alarm[1], "hub", RECOVERY, "false-alarm")]
+    found = costs(Tables.of(made.timeline), made.more)
+    assert found["false-alarm"] == pytest.approx(0.008 / 9)
+    assert found[""] == pytest.approx((0.5 - 0.008) / 9, rel=0.2)
+    assert RECOVERY not in found
+
+
+def test_batches_that_are_computed_again_are_a_phase_of_their_own():
+    tables = marks(
+        (1.0, "recovery", "refill"), (2.0, "recovery", "recompute"), (5.0, "recovery", "recovered")
+    )  # fmt: skip
+    assert [(phase.name, phase.end_s - phase.start_s) for phase in phases(tables)] == [
+        ("refill", 1.0), ("recompute", 3.0),
+    ]  # fmt: skip
 
 
 def test_what_was_lost_is_laid_to_recoveries_and_moves(failed):
