@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from edgesim.report.ranking import Alternative, Entry
+    from edgesim.report.ranking import Alternative
     from edgesim.report.tables import Tables
 
 
@@ -131,13 +131,14 @@ class Comparison:
         Raises `EdgesimError` if none did.
         """
         from edgesim.report import learning_figure
+        from edgesim.report.ranking import settings
 
-        found = learning_figure.lessons((one.title, one.run.rows, one.run.summary) for one in self._entries)
-        if not found:
+        figure = learning_figure.learning_of(settings(self.alternatives), title=self.name, width=width)
+        if figure is None:
             raise EdgesimError(
                 "nothing was learnt in these runs; add `learn: {data: digits}` to the scenario"
             )
-        return learning_figure.learning_figure(found, title=self.name, width=width)
+        return figure
 
     @property
     def pipelined(self) -> bool:
@@ -157,9 +158,9 @@ class Comparison:
         if not self.pipelined:
             raise EdgesimError("no run was a pipeline; say `training: {method: pipeline}` in the scenario")
         from edgesim.report import progress_figure
+        from edgesim.report.ranking import settings
 
-        found = progress_figure.progress((one.title, one.run.rows, one.run.summary) for one in self._entries)
-        return progress_figure.progress_figure(found, title=self.name, width=width)
+        return progress_figure.progress_of(settings(self.alternatives), title=self.name, width=width)
 
     def plot_recovery(self, *, width: float = 10.0) -> Figure:
         """Return what recoveries took, term by term, those of all runs side by side; `width` is in inches.
@@ -169,16 +170,10 @@ class Comparison:
         if not self.recovered:
             raise EdgesimError("nothing was recovered from in these runs; let a device fail in the `events`")
         from edgesim.report import recovery_figure
-
-        found = recovery_figure.recovered((one.title, one.run.summary) for one in self._entries)
-        return recovery_figure.recovery_figure(found, title=self.name, width=width)
-
-    @property
-    def _entries(self) -> list[Entry]:
-        """The runs under the names that tell them apart, setting by setting."""
         from edgesim.report.ranking import settings
 
-        return [entry for setting in settings(self.alternatives) for entry in setting.entries]
+        found = recovery_figure.recovered_of(settings(self.alternatives))
+        return recovery_figure.recovery_figure(found, title=self.name, width=width)
 
     def save(self, path: str | Path, *, picture: bool = True) -> Path:
         """Write `compare.csv` and, with `picture`, `compare.png` into a directory and return its path.

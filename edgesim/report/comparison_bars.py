@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,9 +14,12 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from edgesim.report.numbers import duration, time_unit
 from edgesim.report.ranking import Entry, Setting, mean_text
+from edgesim.report.rulers import ruler_of, width_px
 
-LONGEST = 48
-"""Most characters of a name that are drawn."""
+LONGEST, WORDS = 48, 140
+"""Most characters of a name, and of a heading, that are drawn."""
+BESIDE = 8.0
+"""Space between a bar and its figures, in points."""
 BEST, OTHER = "#0072B2", "#56B4E9"
 HEADING, BETWEEN = 0.9, 0.35
 """Heights, in bars, of a setting's heading and of the gap before the next."""
@@ -64,23 +68,43 @@ def draw_bars(axes: Axes, groups: Sequence[Setting]) -> list[Any]:
         won = any(entry is one for group in groups for one in group.winners)
         bounded |= _bar(axes, place, entry, length_s, BEST if won else OTHER, unlike)
         value = _reach_s(entry, unlike)
-        beside: dict[str, Any] = {"xytext": (7, 0), "textcoords": "offset points", "va": "center"}
+        beside: dict[str, Any] = {"xytext": (BESIDE, 0), "textcoords": "offset points", "va": "center"}
         axes.annotate(_text(entry, unlike, counts), (value / length_s, place), fontsize=8, **beside)
     for place, group in zip(headings, groups, strict=False):
         axes.annotate(
-            clipped(group.heading), (0, place), xycoords=("axes fraction", "data"), xytext=(-4, 0),
-            textcoords="offset points", ha="right", va="center", fontsize=9, fontweight="bold",
-            annotation_clip=False,
+            shorten(group.heading, WORDS, placeholder=" …"), (0, place), xycoords=("axes fraction", "data"),
+            xytext=(_indent(axes), 0), textcoords="offset points", va="center", fontsize=9,
+            fontweight="bold", annotation_clip=False,
         )  # fmt: skip
     axes.set_yticks(bars, [clipped(entry.name) for entry in entries], fontsize=9)
     axes.set_ylim(height, 0.0)
-    axes.set_xlim(0.0, (1.45 if unlike else 1.2) * longest / length_s)
+    texts = [(_reach_s(one, unlike), _text(one, unlike, counts)) for one in entries]
+    axes.set_xlim(0.0, max(1.1 * longest, _room_s(axes, texts)) / length_s)
     _time_axis(axes, unit)
     if not any(math.isfinite(entry.mean_s) for entry in entries):
         axes.get_xaxis().set_visible(False)
         axes.spines["bottom"].set_visible(False)
         return []
     return _handles(bounded, unlike)
+
+
+def _indent(axes: Axes) -> float:
+    """Return the place of a heading, which begins near the picture's edge, in points from the axes."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return 72.0 * (0.15 - float(axes.get_position().x0 * figure.get_size_inches()[0]))
+
+
+def _room_s(axes: Axes, texts: Sequence[tuple[float, str]]) -> float:
+    """Return how long an axis must be, in s, for texts to end within it that begin at some times.
+
+    However long they are, bars keep a quarter of it.
+    """
+    ruler, wide = ruler_of(axes), width_px(axes)
+    figure = axes.get_figure(root=True)
+    beside = 1.5 * BESIDE * (figure.dpi if figure is not None else 72.0) / 72.0
+    shares = ((reach_s, 1.0 - (ruler.width(text, 8.0) + beside) / wide) for reach_s, text in texts)
+    return max((reach_s / max(share, 0.25) for reach_s, share in shares), default=0.0)
 
 
 def _reach_s(entry: Entry, unlike: bool) -> float:

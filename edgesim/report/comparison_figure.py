@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -39,10 +40,11 @@ PANELS, DEVICES = 4, 6
 """Most timelines, and most devices in each: the server, what failed, the stragglers, then the first ones."""
 BAR, UNIT, GAP = 0.32, 0.2, 0.42
 """Heights in inches of a bar, of a compute lane, and between timelines."""
-TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.15, 0.5, 0.6
+TOP, MIDDLE, BOTTOM, RIGHT = 0.75, 1.1, 0.5, 0.6
 """Margins in inches: above the bars, between them and the timelines, below all, and to the right."""
-PHASED = 0.35
-"""Further height in inches of a legend with phases of recoveries."""
+UNDER, LINE, MARGIN = 0.6, 0.175, 0.15
+"""Where in the space between bars and timelines the legend begins, in inches; the height of each further row
+of it, for which space is made; and its left margin."""
 NOTE = 0.25
 """Height in inches of the note below all."""
 SMALL: dict[str, Any] = {
@@ -90,22 +92,23 @@ def comparison(runs: Sequence[Alternative], *, title: str = "", width: float = 1
     rest = _not_drawn(panels, groups, everybody, devices)
     layouts = [_laid_out(panel, devices) for panel in panels]
     bars = BAR * places(groups)[2]
-    middle = MIDDLE + (PHASED if any(bands(one.tables, one.window) > 1 for one in panels) else 0.0)
-    height = TOP + bars + middle + sum(_tall(layout) + GAP for layout in layouts) + BOTTOM - GAP
+    height = TOP + bars + MIDDLE + sum(_tall(layout) + GAP for layout in layouts) + BOTTOM - GAP
     height += NOTE if rest else 0.0
     picture = Picture(figsize=(width, height))
     FigureCanvasAgg(picture)
-    picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
     left = 0.4 + 0.085 * longest([*_names(groups), *devices])
-    handles = draw_bars(_axes(picture, left, TOP, bars), groups)
+    upper = _axes(picture, left, TOP, bars)
+    handles = draw_bars(upper, groups)
+    found = _timelines(picture, left, TOP + bars + MIDDLE, panels, layouts)
+    columns = legend_columns(found, width - MARGIN) if found else 1
+    height = _grow(picture, upper, LINE * (math.ceil(len(found) / columns) - 1))
+    picture.text(0.012, 1 - 0.1 / height, title or "comparison", va="top", fontsize=11)
     if handles:
-        place = (left / width, 1 - 0.45 / height)
-        picture.legend(handles=handles, bbox_to_anchor=place, ncols=len(handles), **SMALL)
-    found = _timelines(picture, left, TOP + bars + middle, panels, layouts)
+        across, place = legend_columns(handles, width - left), (left / width, 1 - 0.45 / height)
+        picture.legend(handles=handles, bbox_to_anchor=place, ncols=across, **SMALL)
     if found:
-        down = 1 - (TOP + bars + 0.6) / height
-        columns = legend_columns(found, width - left)
-        picture.legend(handles=found, bbox_to_anchor=(left / width, down), ncols=columns, **SMALL)
+        place = (MARGIN / width, 1 - (TOP + bars + UNDER) / height)
+        picture.legend(handles=found, bbox_to_anchor=place, ncols=columns, **SMALL)
     if rest:
         picture.text(0.012, 0.07 / height, rest, va="bottom", fontsize=8, color="#555555")
     return picture
@@ -130,9 +133,7 @@ def _not_drawn(
 
 
 def _names(groups: Sequence[Setting]) -> list[str]:
-    headings = [group.heading for group in groups]
-    names = [*headings, *(entry.name for group in groups for entry in group.entries)]
-    return [clipped(name) for name in names]
+    return [clipped(entry.name) for group in groups for entry in group.entries]
 
 
 def _axes(picture: Picture, left: float, down: float, tall: float) -> Axes:
@@ -140,6 +141,18 @@ def _axes(picture: Picture, left: float, down: float, tall: float) -> Axes:
     width, height = picture.get_size_inches()
     box = (left / width, 1 - (down + tall) / height, (width - left - RIGHT) / width, tall / height)
     return picture.add_axes(box)
+
+
+def _grow(picture: Picture, upper: Axes, more: float) -> float:
+    """Put `more` inches between the uppermost axes and the others; return the height of the picture."""
+    width, height = picture.get_size_inches()
+    places = [(axes, axes.get_position()) for axes in picture.axes]
+    taller = float(height + more)
+    picture.set_size_inches(width, taller)
+    for axes, place in places:
+        low = place.y0 * height + (more if axes is upper else 0.0)
+        axes.set_position((place.x0, low / taller, place.width, place.height * height / taller))
+    return taller
 
 
 def _timelines(

@@ -1,4 +1,4 @@
-"""Accuracy and loss against simulated time: of one run, or of many on the same axes."""
+"""Accuracy and loss against simulated time: of one run, of many on the same axes, or a panel a setting."""
 
 from __future__ import annotations
 
@@ -16,16 +16,24 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from edgesim.report.drawing import time_axis
 from edgesim.report.figures import Picture
 from edgesim.report.learning import Curves, curves, learnt, time_to
+from edgesim.report.multiples import (
+    COLOURS,
+    MOST,
+    PANELS,
+    STYLES,
+    grid,
+    looks,
+    outermost,
+    rest,
+    shares,
+    split,
+    together,
+)
 from edgesim.report.numbers import duration
+from edgesim.report.ranking import Entry, Setting
 from edgesim.report.tables import Tables
 from edgesim.report.view import Window
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F5539")
-"""Okabe and Ito, as in `palette`, and a brown for their yellow, which is too pale for a line."""
-STYLES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.2, 1.2)))
-"""Lines of the first eight runs, the next eight, and so on."""
-MOST = len(COLOURS) * len(STYLES)
-"""Most runs that can be told apart."""
 DOTTED = 60
 """Most points that are drawn one by one."""
 SMOOTH = 20
@@ -35,6 +43,8 @@ DEEP = 10.0
 TOP, BOTTOM, LEFT, RIGHT, GAP = 0.45, 0.5, 0.75, 0.25, 0.27
 RIGHT_OF_TARGET = 0.6
 """Margins and the gap between the axes, in inches."""
+HALVES = (1.35, 1.35)
+"""Heights of accuracy and loss of a setting, in inches."""
 ROW = 0.2
 """Height of a row of the legend, in inches."""
 
@@ -64,9 +74,7 @@ def merged(runs: Sequence[Lesson]) -> list[Lesson]:
     """Return runs, those with the same curves as one, under all their names: one would hide the others."""
     found: dict[object, list[Lesson]] = {}
     for run in runs:
-        times = [float(f"{time_s:.9g}") for time_s in run.seen.loss_s]
-        key = repr((times, run.seen.loss, run.seen.accuracy, run.target)) if run.name else len(found)
-        found.setdefault(key, []).append(run)
+        found.setdefault(_key(run) if run.name else len(found), []).append(run)
     return [replace(same[0], name=" = ".join(run.name for run in same)) for same in found.values()]
 
 
@@ -105,7 +113,7 @@ def learning_figure(
         _accuracy(upper, one, run.target, look, alone=len(runs) == 1)
         _loss(lower, one, look)
         handles.append(Line2D([], [], label=run.name, lw=1.8, **look))
-    _axes(upper, lower, seen)
+    _axes(upper, lower, seen, _end_s(seen))
     _targets(upper, runs)
     if named:
         picture.legend(
@@ -115,8 +123,82 @@ def learning_figure(
     return picture
 
 
-def _accuracy(axes: Axes, seen: Curves, target: float | None, look: dict[str, Any], *, alone: bool) -> None:
-    marker = "o" if len(seen.accuracy) <= DOTTED else ""
+def learning_of(groups: Sequence[Setting], *, title: str = "", width: float = 10.0) -> Picture | None:
+    """Return the figure of a comparison: a panel a setting, where there are several, on the same axes.
+
+    Panels whose runs end at very different times have a time axis each. An alternative has the same colour
+    in all panels; where two of one panel learnt the same at all times, their dashes take turns. None where
+    nothing was learnt.
+    """
+    if not split(groups):
+        every = lessons((one.title, one.run.rows, one.run.summary) for one in _entries(groups))
+        return learning_figure(every, title=title, width=width) if every else None
+    found = [
+        (group.heading, lessons((one.name, one.run.rows, one.run.summary) for one in group.entries))
+        for group in groups
+    ]
+    known = [(heading, runs) for heading, runs in found if runs]
+    return _panels(known, title, width) if known else None
+
+
+def _entries(groups: Sequence[Setting]) -> list[Entry]:
+    return [entry for group in groups for entry in group.entries]
+
+
+def _panels(known: Sequence[tuple[str, Sequence[Lesson]]], title: str, width: float) -> Picture:
+    shown = known[:PANELS]
+    every = [run for _, runs in shown for run in runs]
+    styles = looks([run.name for run in every])
+    ends_s = [_end_s([run.seen for run in runs]) for _, runs in shown]
+    one_time = together(ends_s)
+    notes = [
+        _smoothed(run.seen for run in every),
+        "" if one_time else "Time axes differ from panel to panel.",
+        rest(len(shown), len(known)),
+    ]
+    note = " ".join(part for part in notes if part)
+    names = [heading for heading, _ in shown]
+    picture, panels = grid(names, styles, title=title, note=note, width=width, tall=HALVES)
+    seen = [run.seen for run in every]
+    for (upper, lower), (_, runs), end_s in zip(panels, shown, ends_s, strict=True):
+        turns = shares([_key(run) for run in runs])
+        for run, turn in zip(runs, turns, strict=True):
+            look = {**styles[run.name], **turn}
+            _accuracy(upper, run.seen, run.target, look, alone=False, dots=False)
+            _loss(lower, run.seen, look, alone=False)
+        _axes(upper, lower, seen, max(ends_s) if one_time else end_s, told=False)
+        _targets(upper, runs, told=False)
+    low, high = (pick(panel[1].get_ylim()[at] for panel in panels) for at, pick in ((0, min), (1, max)))
+    for _, lower in panels:
+        lower.set_ylim(low, high)
+    outermost(panels, ["accuracy (%)", "training loss (nat)"], one_time=one_time)
+    return picture
+
+
+def _smoothed(seen: Iterable[Curves]) -> str:
+    """Say how losses are drawn where they are many."""
+    many = any(len(one.loss) > DOTTED for one in seen)
+    return (
+        f"Accuracy is that on the test set; losses are the mean over 1/{SMOOTH} of the updates."
+        if many
+        else ""
+    )
+
+
+def _end_s(seen: Sequence[Curves]) -> float:
+    return max((one.loss_s[-1] for one in seen if one.loss_s), default=0.0) or 1.0
+
+
+def _key(run: Lesson) -> str:
+    """Return what is the same for runs with the same curves."""
+    times = [float(f"{time_s:.9g}") for time_s in run.seen.loss_s]
+    return repr((times, run.seen.loss, run.seen.accuracy, run.target))
+
+
+def _accuracy(
+    axes: Axes, seen: Curves, target: float | None, look: dict[str, Any], *, alone: bool, dots: bool = True
+) -> None:
+    marker = "o" if dots and len(seen.accuracy) <= DOTTED else ""
     axes.plot(seen.accuracy_s, [100 * one for one in seen.accuracy], marker=marker, ms=3.2, lw=1.6, **look)
     reached = time_to(seen, target)
     if reached is None or target is None:
@@ -130,9 +212,11 @@ def _accuracy(axes: Axes, seen: Curves, target: float | None, look: dict[str, An
         )  # fmt: skip
 
 
-def _targets(axes: Axes, runs: Sequence[Lesson]) -> None:
+def _targets(axes: Axes, runs: Sequence[Lesson], *, told: bool = True) -> None:
     for target in dict.fromkeys(run.target for run in runs if run.target is not None):
         axes.axhline(100 * target, color="#777777", lw=1.0, ls=(0, (4, 3)), zorder=1)
+        if not told:
+            continue
         axes.annotate(
             f"target\n{100 * target:g} %", (1, 100 * target), xycoords=("axes fraction", "data"),
             xytext=(4, 0), textcoords="offset points", fontsize=8, color="#555555", va="center",
@@ -140,8 +224,8 @@ def _targets(axes: Axes, runs: Sequence[Lesson]) -> None:
         )  # fmt: skip
 
 
-def _loss(axes: Axes, seen: Curves, look: dict[str, Any]) -> None:
-    """Draw losses; of many their running mean, and themselves pale."""
+def _loss(axes: Axes, seen: Curves, look: dict[str, Any], *, alone: bool = True) -> None:
+    """Draw losses; of many their running mean, and themselves pale, where a panel is `alone` in a picture."""
     times, losses = np.array(seen.loss_s), np.array(seen.loss)
     known = np.isfinite(losses)
     if not known.all() and known.any():
@@ -154,14 +238,14 @@ def _loss(axes: Axes, seen: Curves, look: dict[str, Any]) -> None:
     if len(losses) <= DOTTED:
         axes.plot(times, losses, marker="o", ms=3.2, lw=1.6, **look)
         return
-    axes.plot(times, losses, lw=0.7, alpha=0.25, color=look["color"], zorder=1)
+    if alone:
+        axes.plot(times, losses, lw=0.7, alpha=0.25, color=look["color"], zorder=1)
     window = max(len(losses) // SMOOTH, 2)
     mean = np.convolve(losses, np.full(window, 1.0 / window), mode="valid")
     axes.plot(times[window - 1 :], mean, lw=1.8, zorder=3, **look)
 
 
-def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
-    end_s = max((one.loss_s[-1] for one in seen if one.loss_s), default=1.0) or 1.0
+def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves], end_s: float, *, told: bool = True) -> None:
     for axes in (upper, lower):
         time_axis(axes, Window(start_s=0.0, end_s=end_s))
         axes.set_xlim(0.0, 1.01 * end_s)
@@ -174,7 +258,7 @@ def _axes(upper: Axes, lower: Axes, seen: Sequence[Curves]) -> None:
     upper.tick_params(axis="x", labelbottom=False)
     upper.set_ylim(0.0, 102.0)
     upper.set_ylabel("accuracy on the test set (%)", fontsize=9)
-    if any(len(one.loss) > DOTTED for one in seen):
+    if told and any(len(one.loss) > DOTTED for one in seen):
         lower.text(
             1.0, 1.015, f"bold: mean over 1/{SMOOTH} of the updates; pale: each", transform=lower.transAxes,
             ha="right", va="bottom", fontsize=8, color="#555555",

@@ -1,4 +1,4 @@
-"""How far pipelines came over simulated time: batches that were back, of many runs on the same axes."""
+"""How far pipelines came over simulated time: batches that were back, a line a run, a panel a setting."""
 
 from __future__ import annotations
 
@@ -16,14 +16,30 @@ from edgesim.report.comparison_bars import clipped
 from edgesim.report.drawing import time_axis
 from edgesim.report.figures import Picture
 from edgesim.report.iterations import iteration_ends, server_of
-from edgesim.report.learning_figure import COLOURS, MOST, STYLES
+from edgesim.report.multiples import (
+    COLOURS,
+    MOST,
+    PANELS,
+    STYLES,
+    grid,
+    looks,
+    outermost,
+    rest,
+    shares,
+    split,
+    together,
+)
 from edgesim.report.palette import SIGNS
 from edgesim.report.pipeline import is_pipeline
+from edgesim.report.ranking import Setting
 from edgesim.report.tables import Tables
 from edgesim.report.view import Window
 
 TOP, BOTTOM, LEFT, RIGHT, TALL, ROW = 0.45, 0.5, 0.75, 0.3, 3.6, 0.2
 """Margins, height of the axes, and of a row of the legend, in inches."""
+LABEL = "batches that were back"
+PANEL = 1.75
+"""Height of the axes of a setting, in inches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,21 +90,70 @@ def progress_figure(runs: Sequence[Progress], *, title: str = "", width: float =
         look = {"color": COLOURS[index % len(COLOURS)], "ls": STYLES[index // len(COLOURS) % len(STYLES)]}
         _draw(axes, run, look)
         handles.append(Line2D([], [], label=name, lw=1.8, **look))
-    end_s = max((run.ends_s[-1] for run in runs if run.ends_s), default=1.0)
+    _finish(axes, _end_s(runs))
+    axes.set_ylabel(LABEL, fontsize=9)
+    picture.legend(
+        handles=handles, loc="upper left", bbox_to_anchor=(LEFT / width, 1 - 0.38 / height), ncols=columns,
+        frameon=False, fontsize=9, borderaxespad=0.0, handlelength=2.2, labelspacing=0.3,
+    )  # fmt: skip
+    return picture
+
+
+def _end_s(runs: Sequence[Progress]) -> float:
+    return max((run.ends_s[-1] for run in runs if run.ends_s), default=0.0) or 1.0
+
+
+def _finish(axes: Axes, end_s: float) -> None:
     time_axis(axes, Window(start_s=0.0, end_s=end_s))
     axes.set_xlim(0.0, 1.01 * end_s)
     axes.set_ylim(bottom=0.0)
     axes.grid(color="#e6e6e6", lw=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(axis="y", labelsize=8)
-    axes.set_ylabel("batches that were back", fontsize=9)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    picture.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(LEFT / width, 1 - 0.38 / height), ncols=columns,
-        frameon=False, fontsize=9, borderaxespad=0.0, handlelength=2.2, labelspacing=0.3,
-    )  # fmt: skip
+
+
+def progress_of(groups: Sequence[Setting], *, title: str = "", width: float = 10.0) -> Picture:
+    """Return the figure of a comparison: a panel a setting, where there are several, on one time axis.
+
+    Panels whose runs end at very different times have an axis each. An alternative has the same colour in
+    all panels; where two of one panel came equally far at all times, their dashes take turns.
+    """
+    if not split(groups):
+        every = ((one.title, one.run.rows, one.run.summary) for group in groups for one in group.entries)
+        return progress_figure(progress(every), title=title, width=width)
+    known = [(group.heading, one) for group in groups if (one := _of_setting(group))]
+    shown = known[:PANELS]
+    styles = looks([run.name for _, runs in shown for run in runs])
+    ends_s = [_end_s(runs) for _, runs in shown]
+    one_time = together(ends_s)
+    crashed = any(run.crashes_s for _, runs in shown for run in runs)
+    notes = [
+        "Triangles: a device failed." if crashed else "",
+        "" if one_time else "Axes differ from panel to panel.",
+        rest(len(shown), len(known)),
+    ]
+    note = " ".join(part for part in notes if part)
+    names = [heading for heading, _ in shown]
+    picture, panels = grid(names, styles, title=title, note=note, width=width, tall=(PANEL,))
+    for (axes,), (_, runs), end_s in zip(panels, shown, ends_s, strict=True):
+        turns = shares([tuple(round(time_s, 9) for time_s in run.ends_s) for run in runs])
+        for run, turn in zip(runs, turns, strict=True):
+            _draw(axes, run, {**styles[run.name], **turn})
+        _finish(axes, max(ends_s) if one_time else end_s)
+    if one_time:
+        top = max(axes.get_ylim()[1] for (axes,) in panels)
+        for (axes,) in panels:
+            axes.set_ylim(0.0, top)
+    outermost(panels, [LABEL], one_time=one_time)
     return picture
+
+
+def _of_setting(group: Setting) -> list[Progress]:
+    """Return how far each pipeline of a setting came."""
+    every = (progress([(one.name, one.run.rows, one.run.summary)]) for one in group.entries)
+    return [run for found in every for run in found]
 
 
 def _draw(axes: Axes, run: Progress, look: dict[str, Any]) -> None:
