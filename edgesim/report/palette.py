@@ -69,7 +69,7 @@ SIGNS = {
     "failed": ("X", "#000000"),
     "restarted": ("P", "#009E73"),
     "false-alarm": ("o", "#56B4E9"),
-    "aggregate": ("o", "#999999"),
+    "aggregate": ("o", "#DDCC77"),
 }
 """Marker and colour of a mark: triangles for what happens, a diamond for what is decided."""
 STRETCHES = {
