@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from textwrap import wrap
 from typing import Any
 
@@ -35,7 +36,7 @@ HEAD, BETWEEN, APART, HALVES = 0.4, 0.35, 0.5, 0.12
 LEGEND = 0.2
 """Height of a row of the legend."""
 AWAY = 3.0
-"""Panels share the time axis unless the longest run is so many times as long as that of another panel."""
+"""Panels share the time axis unless the longest run is so many times as long as that of the median panel."""
 DASH = 4.0
 """Length of a dash of lines that are the same, in line widths."""
 
@@ -73,11 +74,10 @@ def shares(same: Sequence[Any]) -> list[dict[str, Any]]:
 def together(ends_s: Sequence[float]) -> bool:
     """Return whether panels that end at such times, in s, can share a time axis.
 
-    >>> together([10.0, 12.0]), together([10.0, 100.0])
+    >>> together([10.0, 50.0, 60.0]), together([10.0, 20.0, 100.0])
     (True, False)
     """
-    known = [end_s for end_s in ends_s if end_s > 0.0]
-    return not known or max(known) <= AWAY * min(known)
+    return not ends_s or max(ends_s) <= AWAY * median(ends_s)
 
 
 def grid(
