@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -95,10 +96,12 @@ def _trains(tables: Tables, device: str) -> bool:
     return bool(pc.any(mine).as_py())
 
 
-def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
+def iteration_times(ends_s: Sequence[float], together: int = 1) -> dict[str, Any]:
     """Return the keys `iterations` and `iteration_s` for iterations that end at these times.
 
     The first one starts at 0. `p95` is the nearest rank; all are None before the first iteration ended.
+    `steady` is the median over the later half of the iterations, each taken `together` with those before it
+    as their mean: batches of a pipeline take turns in being longer and shorter.
 
     >>> iteration_times([4.0, 6.0, 8.0])["iteration_s"]
     {'mean': 2.6666666666666665, 'median': 2.0, 'p95': 4.0, 'steady': 2.0}
@@ -113,9 +116,22 @@ def iteration_times(ends_s: Sequence[float]) -> dict[str, Any]:
             "mean": math.fsum(lengths) / len(lengths),
             "median": median(lengths),
             "p95": ranked[math.ceil(0.95 * len(ranked)) - 1],
-            "steady": median(lengths[len(lengths) // 2 :]),
+            "steady": median(_means(lengths[len(lengths) // 2 :], together)),
         },
     }
+
+
+def _means(lengths: Sequence[float], together: int) -> list[float]:
+    """Return the mean of each so many lengths in a row, of all of them where there are fewer.
+
+    >>> _means([1.0, 3.0, 1.0, 3.0], 2), _means([1.0, 3.0], 5)
+    ([2.0, 2.0, 2.0], [2.0])
+    """
+    count = min(max(together, 1), len(lengths))
+    if count == 1:
+        return list(lengths)
+    sums = list(accumulate(lengths, initial=0.0))
+    return [(high - low) / count for low, high in zip(sums, sums[count:], strict=False)]
 
 
 def typical(tables: Tables, server: str | None = None) -> Iteration | None:

@@ -39,13 +39,16 @@ def summary(
     `fingerprint` is that of the tables, where it is known already.
 
     `iteration_s.steady` is the median of the later half of the iterations (of n, the last ceil(n/2)): the
-    earlier half is the warm-up. `waiting_s` of a device is the time it was up and ran no task, whether
-    its data was on the way or it waited for others: busy + waiting + down = `simulated_s`. `utilisation` of
+    earlier half is the warm-up; in a pipeline it is that of means over twice the batches in flight.
+    `waiting_s` of a device is the time it was up and ran no task, whether its data was on the way or it
+    waited for others: busy + waiting + down = `simulated_s`. `utilisation` of
     a link is the bytes it carried over those it could have carried in the run. `overlap` is the share of the
     workers' transfer time that was hidden under their compute; it and `explanation` are taken from a typical
     iteration, see `iterations.typical`.
     """
-    times = iteration_times(iteration_ends(tables, facts.server))
+    windows = (facts.more.get("pipeline") or {}).get("windows") or ()
+    together = 2 * max(windows, default=0) or 1
+    times = iteration_times(iteration_ends(tables, facts.server), together)
     rates = link_rates(cluster, facts)
     servers = facts.servers or tuple(name for name in (facts.server,) if name is not None)
     servers = () if is_pipeline(tables, facts.more) else servers

@@ -80,7 +80,12 @@ def pipeline_story(tables: Tables, summary: Mapping[str, Any], full: Fullness) -
     after = [*_recovered(summary), *_moved(summary)]
     if stretch is None or stretch.end_s <= stretch.start_s:
         return [f"No batch was back within {duration(summary.get('simulated_s'))}.", *after]
-    return [_steady(tables, summary, full, stretch), *_promised(summary, stretch), *after]
+    return [
+        _steady(tables, summary, full, stretch),
+        *_alone(summary, stretch),
+        *_promised(summary, stretch),
+        *after,
+    ]
 
 
 def _steady(tables: Tables, summary: Mapping[str, Any], full: Fullness, stretch: Stretch) -> str:
@@ -118,6 +123,18 @@ def _bubbles(stages: Sequence[StageUse], busiest: StageUse) -> list[str]:
     mean = math.fsum(one.bubble for one in stages) / len(stages)
     which = " (of the idlest)" if len(stages) - 1 > NAMED else ""
     return [f"bubbles{which}: {told}, over all {len(stages)} stages {share(mean)} of their time"]
+
+
+def _alone(summary: Mapping[str, Any], stretch: Stretch) -> list[str]:
+    """Say what the central node alone would take, so that a pipeline is held against it."""
+    found = summary.get("pipeline") or {}
+    single_s, order = found.get("single_s"), list(found.get("order") or [])
+    if not single_s or len(order) < 2:
+        return []
+    each_s = (stretch.end_s - stretch.start_s) / stretch.iterations
+    times = max(single_s, each_s) / min(single_s, each_s)
+    verdict = f"{times:.3g} times {'slower' if single_s > each_s else 'faster'}"
+    return [f"{order[0]} alone would take {duration(single_s)}, {verdict}."]
 
 
 def _promised(summary: Mapping[str, Any], stretch: Stretch) -> list[str]:

@@ -86,9 +86,16 @@ def headlines(summary: Mapping[str, Any]) -> dict[str, str]:
         f"weights: {found.get('versions') or ''}",
         "period (planner)": duration(period_s),
         "period (exact)": duration(exact_s),
+        "one device": _single(found),
         "stopped by": unrecoverable(summary),
     }
     return {name: value for name, value in rows.items() if value and value != "-"}
+
+
+def _single(found: Mapping[str, Any]) -> str:
+    """Return what the central node alone would take for a batch; nothing where it is alone."""
+    order = list(found.get("order") or [])
+    return f"{duration(found.get('single_s'))} on {order[0]} alone" if len(order) > 1 else ""
 
 
 def _stages(summary: Mapping[str, Any]) -> Sheet:

@@ -121,9 +121,7 @@ def _failing(held: Settings) -> Iterator[Why]:
     if held.recovery != "checkpoint":
         message = f"only recovery checkpoint takes snapshots, this is {held.recovery}; remove it"
         yield "checkpoint_every", message
-    if held.recovery == "none":
-        yield "detection", "nothing follows a failure; remove it, or choose a recovery"
-    elif held.detection.policy == "timer":
+    if held.detection.policy == "timer":
         yield "detection.z", "only `adaptive` counts deviations, this is timer; remove it"
     else:
         yield "detection.factor", "only `timer` has it, this is adaptive; remove it"

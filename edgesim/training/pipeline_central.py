@@ -32,6 +32,10 @@ PATIENCE = 8
 """False alarms in a row, each after twice the time, after which nothing is taken to come back any more."""
 
 
+SEEKS = 20
+"""How often a missing device is probed."""
+
+
 class Central:
     """Data, plans, detection: everything that is on the first stage's device beside the stage."""
 
@@ -97,11 +101,13 @@ class Central:
     def enter(self, setup: Setup, first: int, why: str, lives: Mapping[str, int]) -> None:
         """Begin a term with devices in the stays in memory in which they have last answered."""
         self._sent = {}
-        self.hellos = {}
         self._trips = 0
         self.upcoming = first
         self._since_s = self.sim.now
         self._timer = self._fresh_timer()
+        for name in self.hellos.keys() - set(setup.hosts):
+            self._hello(name, self.hellos[name], known=False)
+        self.hellos = {}
         self.returned = {name: None for name in self.returned if name not in setup.hosts}
         self.line.replicator.replan(setup)
         self.lives |= lives
@@ -128,6 +134,8 @@ class Central:
         self.facts.refilled(new=batch == len(self.history))
         if batch == len(self.history):
             self._count(batch, now)
+        elif batch < len(self.history):
+            self._write(batch, now)
         self._look(batch + 1)
         self._stir()
 
@@ -135,6 +143,13 @@ class Central:
         """Enter one more batch into history and learning."""
         assert self.line.term is not None
         self.history.append(tuple(dict.fromkeys(self.line.term.setup.hosts)))
+        self._write(batch, now)
+        self.mark(self.name, "iteration", str(batch))
+        if len(self.history) == self.config.iterations:
+            self.sim.process(self._finish(), name=f"{self.name} end")
+
+    def _write(self, batch: int, now: float) -> None:
+        """Write down what a batch has shown; one that is computed again from a snapshot once more."""
         loss = accuracy = nan
         if self.line.learner is not None:
             lesson = self.line.learner.lesson(batch)
@@ -142,9 +157,6 @@ class Central:
         if self.sim.timeline is not None:
             gradients = self.line.parts
             self.sim.timeline.update(now, self.name, batch, gradients, self.staleness, loss, accuracy)
-        self.mark(self.name, "iteration", str(batch))
-        if len(self.history) == self.config.iterations:
-            self.sim.process(self._finish(), name=f"{self.name} end")
 
     def _finish(self) -> Process:
         """End the training when every stage has made its last update, or can make none any more."""
@@ -274,8 +286,8 @@ class Central:
             life = self.line.nodes[name].life
             self.line.calls.send(name, self.name, "control", partial(self._hello, name, life))
 
-    def _hello(self, name: str, life: int) -> None:
-        if self.has_stage(name):
+    def _hello(self, name: str, life: int, *, known: bool = True) -> None:
+        if known and self.has_stage(name):
             self.hellos[name] = life
         else:
             self.lives[name] = life
@@ -293,6 +305,8 @@ class Central:
         for name in gone:
             self.lives.pop(name, None)
             self.returned.pop(name, None)
+            if self._takes_back:
+                self.sim.process(self._seek(name), name=f"{self.name} seeks {name}")
         return [name for name in gone if self.has_stage(name)]
 
     def rejoin(self, lives: Mapping[str, int], replay_s: float) -> None:
@@ -315,6 +329,18 @@ class Central:
         return max(self._sent, default=self.upcoming - 1) + 1
 
     # --- what it knows ----------------------------------------------------------------------------------
+
+    def _seek(self, name: str) -> Process:
+        """Probe a device that is missing now and then, less and less often: it may only be out of reach."""
+        for doubling in range(SEEKS):
+            yield self.sim.env.timeout(10.0 * self.config.detection.probe_timeout_s * 2.0**doubling)
+            if name in self.lives or len(self.history) == self.config.iterations:
+                return
+            answered = self.line.calls.ask(name)
+            yield AnyOf(self.sim.env, [answered, self.sim.env.timeout(self.config.detection.probe_timeout_s)])
+            if answered.triggered and name not in self.lives:
+                self._hello(name, int(str(answered.value)))
+                return
 
     def measured(self) -> dict[str, float]:
         """Return the capacities as far as known: C_i of section 2 by the stages' last batches, C_0 = 1.

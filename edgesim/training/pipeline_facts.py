@@ -44,15 +44,25 @@ class Phases:
             self.row[key] = (self.row.get(key) or 0.0) + self._line.sim.now - self._since_s
             self._phase = ""
 
+    def pause(self) -> None:
+        """Add up what there is of a change that is not over yet."""
+        phase = self._phase
+        self.leave()
+        self._phase, self._since_s = phase, self._line.sim.now
+        self._total()
+
     def close(self, end: str) -> None:
         """End the last phase, mark the end, and add up."""
         self.leave()
-        names = PHASES if self._kind == "recovery" else STEPS
         if self.row.get("outcome") == "recovered" and self.row.get("recompute_s") is None:
             self.row["recompute_s"] = 0.0
-        self.row["total_s"] = sum(self.row.get(f"{name}_s") or 0.0 for name in names)
+        self._total()
         if end:
             self._line.central.mark(self._line.config.central, self._kind, end)
+
+    def _total(self) -> None:
+        names = PHASES if self._kind == "recovery" else STEPS
+        self.row["total_s"] = sum(self.row.get(f"{name}_s") or 0.0 for name in names)
 
 
 class Facts:
@@ -84,6 +94,7 @@ class Facts:
 
     def refilling(self, phases: Phases) -> None:
         """Let the last phase of a change go on until a batch is back."""
+        self.overtaken()
         phases.enter("refill")
         self._refilling = phases
 
@@ -134,6 +145,8 @@ class Facts:
 
     def summary(self) -> Row:
         """Return what the summary says, at this instant."""
+        if self._refilling is not None:
+            self._refilling.pause()
         line, central = self.line, self.line.central
         return {
             "pipeline": self._pipeline(),
@@ -185,5 +198,6 @@ class Facts:
             "stages": stages,
             "period_s": setup.period_s,
             "exact_period_s": knowledge.period_s(setup, capacity),
+            "single_s": knowledge.single_s,
             "aggregations": line.aggregations,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgesim.engine import Simulation
@@ -104,11 +104,12 @@ class Line:
             return 1
         return stage.term.last + 1 if self.config.versions == "vertical-sync" else stage.window
 
-    def average(self, stage: Stage, count: int) -> None:
-        """Put the mean of a stage's newest versions in place of the newest."""
+    def average(self, stage: Stage, runs: Iterable[range], count: int) -> None:
+        """Put the mean of the newest versions of some layers of a stage in place of the newest."""
         self.aggregations += 1
         if self.learner is not None:
-            self.learner.average(stage.layers, count)
+            for layers in runs:
+                self.learner.average(layers, count)
         if self.sim.timeline is not None:
             self.sim.timeline.mark(self.sim.now, stage.node.name, "aggregate", str(count))
 

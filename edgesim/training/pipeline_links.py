@@ -18,7 +18,7 @@ class Links:
     """Rates and latencies between devices, as far as messages have shown them."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self._cluster = cluster
+        self.cluster = cluster
         self._declared: dict[tuple[str, str], float] = {}
         self._seen: dict[tuple[str, str], deque[float]] = {}
 
@@ -39,7 +39,7 @@ class Links:
         if (source, target) in self._seen:
             return max(self._seen[source, target])
         if (source, target) not in self._declared:
-            self._declared[source, target] = channel(self._cluster, source, target).rate_Bps
+            self._declared[source, target] = channel(self.cluster, source, target).rate_Bps
         return self._declared[source, target]
 
     def matrix(self, devices: Sequence[str]) -> list[list[float]]:
@@ -48,5 +48,5 @@ class Links:
 
     def latency_s(self, devices: Sequence[str]) -> float:
         """Return the mean declared latency of one message between neighbours in a list of devices, in s."""
-        ways = [channel(self._cluster, a, b) for a, b in pairwise(devices) if a != b]
+        ways = [channel(self.cluster, a, b) for a, b in pairwise(devices) if a != b]
         return sum(way.latency_s + way.startup_s for way in ways) / len(ways) if ways else 0.0

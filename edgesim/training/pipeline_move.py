@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from simpy import AllOf, AnyOf, Event
 
-from edgesim.errors import SimulationError
 from edgesim.planning.replication import Fetch
 from edgesim.timeline import Tag
 from edgesim.training.pipeline_term import Setup
@@ -66,6 +65,8 @@ class Mover:
         self.members = tuple(lives)
         self.others = tuple(name for name in lives if name != line.config.central)
         self._off = False
+        self._broken = False
+        """Whether something cannot be brought for want of a way."""
         self._freeze = freeze
         """Whether the stages of those who take part stop."""
         self._frozen = {name: self.env.event() for name in lives}
@@ -97,7 +98,7 @@ class Mover:
             answers = yield from self.line.calls.probe(
                 self.others, self.line.central.probe_timeout_s, parallel=detection.policy == "adaptive"
             )
-            if any(answers.get(name) != self.lives[name] for name in self.others):
+            if self._broken or any(answers.get(name) != self.lives[name] for name in self.others):
                 raise Interrupted
 
     def _launch(self, name: str, reply: Callable[[], None]) -> None:
@@ -145,11 +146,7 @@ class Mover:
             if not flow.lost:
                 target.hold(size, PARKED)
                 return True
-        if source.device.up and target.device.up:
-            raise SimulationError(
-                f"layers {first}-{last} cannot be brought from {fetch.source} to {fetch.target}: "
-                "there is no way between them any more"
-            )
+        self._broken = True
         return False
 
     def _rebuild(self, name: str, reply: Callable[[], None]) -> None:

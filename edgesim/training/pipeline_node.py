@@ -26,9 +26,9 @@ class Node:
         """Time of its last crash, in s."""
         self.live: set[int] = set()
         """0-based layers whose live weights it holds."""
-        self.chains: dict[int, tuple[int, Copy]] = {}
-        """Chain replicas that it holds, by the first layer of the stage, with the number of their term: the
-        newest set only."""
+        self.chains: dict[tuple[int, int], Copy] = {}
+        """Chain replicas that it holds, by term and first layer of the stage: the newest of each; those of
+        earlier terms until every stage of the present one has a replica."""
         self.whole: dict[int, Copy] = {}
         """Copies of all stages, by layer; on the central node alone."""
         self.parked: dict[int, dict[int, Copy]] = {}
@@ -81,19 +81,23 @@ class Node:
         self._held[what] = held - given
 
     def keep_chain(self, copy: Copy, term: int) -> None:
-        """Put a chain replica in place of the one of that stage, and of all of earlier terms."""
-        old = [first for first, (number, _) in self.chains.items() if number < term]
-        for first in dict.fromkeys(
-            [*old, *([copy.layers.start] if copy.layers.start in self.chains else [])]
-        ):
-            self.give(REPLICA, self.chains.pop(first)[1].bytes)
+        """Put a chain replica in place of the one of that stage in the same term."""
+        key = (term, copy.layers.start)
+        if key in self.chains:
+            self.give(REPLICA, self.chains.pop(key).bytes)
         self.hold(copy.bytes, REPLICA)
-        self.chains[copy.layers.start] = (term, copy)
+        self.chains[key] = copy
+
+    def drop_chains(self, term: int) -> None:
+        """Drop the chain replicas of terms before one."""
+        for key in [key for key in self.chains if key[0] < term]:
+            self.give(REPLICA, self.chains.pop(key).bytes)
 
     @property
     def chain(self) -> dict[int, Copy]:
-        """The chain replicas that it holds, by layer."""
-        return {layer: copy for _, copy in self.chains.values() for layer in copy.layers}
+        """The chain replicas that it holds, by layer, of each layer that of the latest term."""
+        ordered = sorted(self.chains.items(), key=lambda pair: pair[0])
+        return {layer: copy for _, copy in ordered for layer in copy.layers}
 
 
 REPLICA = "replicas of other stages"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 from edgesim.plan import Partition
 from edgesim.planning import partition
+from edgesim.planning.cost import PlanningError
 from edgesim.planning.pipeline_orders import windows as paper_windows
 from edgesim.planning.pipeline_period import fitting_windows, gpipe_makespan, steady_period
 from edgesim.training.pipeline_config import Config
@@ -44,13 +45,17 @@ class Knowledge:
         """Return the partition over some devices, the central node first, that the settings ask for."""
         config = self.config
         fixed = config.points
+        if fixed and fixed[-1] >= self.costs.layers - 1:
+            raise PlanningError(
+                f"training.partition: {list(fixed)}; the model has {self.costs.layers} layers, 0 to "
+                f"{self.costs.layers - 1}, so that the last point is {self.costs.layers - 2} at most"
+            )
         if fixed is not None and len(fixed) == len(devices) - 1:
             return Partition(points=fixed, order=tuple(range(len(devices))), period_s=0.0, method="given")
         method = "ftpipehd" if fixed is not None else config.partition
         names = list(devices)
         if method == "exact":
             return self._exact(names, capacity)
-        names = names[: self.costs.layers]
         return partition.plan(
             self.layer_s,
             self.crossing,
@@ -60,6 +65,20 @@ class Knowledge:
         )
 
     def _exact(self, names: Sequence[str], capacity: Mapping[str, float]) -> Partition:
+        """Return the exact partition; one with all devices as long as some have never been measured.
+
+        Where that cannot be, the others count as slow as the slowest that is known.
+        """
+        slowest = max(capacity.get(name, 1.0) for name in names)
+        told = {name: capacity.get(name, slowest) for name in names}
+        if any(name not in capacity for name in names) and len(names) <= self.costs.layers:
+            try:
+                return self._best(names, told, optional=False)
+            except PlanningError:  # all of them do not fit the memory
+                pass
+        return self._best(names, told, optional=True)
+
+    def _best(self, names: Sequence[str], capacity: Mapping[str, float], *, optional: bool) -> Partition:
         layers = range(self.costs.layers)
         limits = [self.memory[name] for name in names]
         finite = any(limit < float("inf") for limit in limits)
@@ -68,7 +87,7 @@ class Knowledge:
             self.layer_s,
             self.crossing,
             self.links.matrix(names),
-            [capacity.get(name, 1.0) for name in names],
+            [capacity[name] for name in names],
             "exact",
             memory=[None if limit == float("inf") else limit for limit in limits] if finite else None,
             weights=[self.costs.parameter_bytes(layer) for layer in one] if finite else None,
@@ -76,13 +95,42 @@ class Knowledge:
             extra=1.0 + self.config.optimizer_state,
             replicas=self.config.replication.chain is not None,
             latency_s=self.links.latency_s(names),
+            optional=optional,
         )
 
     def setup(self, devices: Sequence[str], capacity: Mapping[str, float]) -> Setup:
-        """Return the set-up for some devices, the central node first, of capacities as measured so far."""
+        """Return the set-up for some devices, the central node first, of capacities as measured so far.
+
+        `exact` plans for K_s = S - s; with other windows the paper's points, and the central node alone, can
+        be better, and are taken where they are.
+        """
         made = self.partition(devices, capacity)
         hosts = tuple(devices[place] for place in made.order)
-        return self.completed(made.points, hosts, capacity)
+        best = self.completed(made.points, hosts, capacity)
+        if (
+            made.method == "exact"
+            and self.config.windows == "minimal"
+            and all(n in capacity for n in devices)
+        ):
+            best = min([best, *self._others(devices, capacity)], key=lambda setup: setup.period_s)
+        return best
+
+    def _others(self, devices: Sequence[str], capacity: Mapping[str, float]) -> Iterator[Setup]:
+        """Yield what else there is beside the exact partition, as far as it can be."""
+        for names, method in ((devices, "ftpipehd"), (devices[:1], "single")):
+            shares = [capacity[name] for name in names]
+            try:
+                rates = self.links.matrix(names)
+                made = partition.plan(self.layer_s, self.crossing, rates, shares, method)
+                yield self.completed(made.points, tuple(names), capacity)
+            except PlanningError:
+                continue
+
+    @property
+    def single_s(self) -> float:
+        """Time of a batch on the central node alone, update included, in s."""
+        spec = self.links.cluster.devices[self.config.central]
+        return sum(self.layer_s) + self.costs.update_s(spec, range(self.costs.layers))
 
     def completed(
         self, points: tuple[int, ...], hosts: tuple[str, ...], capacity: Mapping[str, float]

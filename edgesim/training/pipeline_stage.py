@@ -241,12 +241,13 @@ class Stage:
                 self.stopped = True
                 return
         read = min(self.reads.pop((one.batch, part), version(())) for part in range(self.line.parts))
-        self._apply(one.batch, read, again=self.replays(one))
-        yield from self._average(one.batch)
+        runs = self._apply(one.batch, read, again=self.replays(one))
+        yield from self._average(one.batch, runs)
         if self.life == self.node.life:
             self.line.updated(self, one.batch)
 
-    def _apply(self, batch: int, read: int, *, again: bool) -> None:
+    def _apply(self, batch: int, read: int, *, again: bool) -> list[range]:
+        """Update the layers that do not hold a batch yet; return them."""
         weights = self.line.weights
         runs = weights.due(batch, self.layers)
         stale = between(weights.applied[self.layers.start], read, batch)
@@ -254,14 +255,15 @@ class Stage:
             weights.update(batch, layers, self._replica(batch))
         if runs and not again:
             self.line.book(self, batch, 0 if self.line.replicas else stale)
+        return runs
 
-    def _average(self, batch: int) -> Process:
+    def _average(self, batch: int, runs: list[range]) -> Process:
         """Make the newest version the mean of the latest ones, where that is due.
 
         It reads them all and writes one, where an update reads two and writes one: (K + 1) / 3 of its time.
         """
         every, count = self.line.config.aggregate_every, self.line.averaged(self)
-        if every is None or (batch + 1) % every or count < 2:
+        if every is None or (batch + 1) % every or count < 2 or not runs:
             return
         if self._update_s > 0.0:
             tag = Tag("aggregate", str(batch), batch, self.layers.start + 1, self.layers.stop)
@@ -270,4 +272,4 @@ class Stage:
             if self._task.left_s > 0.0 or self.life != self.node.life:
                 self.stopped = True
                 return
-        self.line.average(self, count)
+        self.line.average(self, runs, count)

@@ -22,7 +22,7 @@ from edgesim.timeline import Tag
 from edgesim.training.pipeline_facts import Phases, Row
 from edgesim.training.pipeline_move import Change, Interrupted, Mover, sizes_of
 from edgesim.training.pipeline_term import Setup
-from edgesim.training.pipeline_weights import Copy
+from edgesim.training.pipeline_weights import Copy, version
 
 if TYPE_CHECKING:
     from edgesim.training.pipeline_central import Central
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 Process = Generator[Event, Any, Any]
 MEASURE_BYTES = 65536.0
 """Size of a message that measures the bandwidth between two neighbours, in B."""
+
+
+ATTEMPTS = 50
+"""Attempts to bring a pipeline back, one after the other, after which it is given up."""
 
 
 class Recoverer:
@@ -41,7 +45,7 @@ class Recoverer:
 
     def recover(self, *, reported: bool = False) -> Process:
         """Find out who has failed, and go on without them, until that has worked."""
-        while True:
+        for _ in range(ATTEMPTS):
             try:
                 done = yield from self._attempt(reported)
             except Interrupted:
@@ -50,6 +54,10 @@ class Recoverer:
                 continue
             if done:
                 return
+        raise SimulationError(
+            f"training cannot go on at {self.line.sim.now:.6g} s: {ATTEMPTS} attempts to bring the pipeline "
+            "back were interrupted, each by another failure or for want of a way between two devices"
+        )
 
     def _attempt(self, reported: bool) -> Process:
         central, line = self.central, self.line
@@ -125,7 +133,9 @@ class Recoverer:
                 "take another, such as ftpipehd"
             )
         lives = {central.name: line.nodes[central.name].life, **answers}
-        if policy == "lossless":
+        if policy == "lossless" and line.term.frozen:  # type: ignore[union-attr]
+            phases.row["policy"] = "live-first (a move was under way)"
+        elif policy == "lossless":
             from edgesim.training.recovery_lossless import replay
 
             if (yield from replay(self, phases, failed, restarted, lives)):
@@ -166,17 +176,23 @@ class Recoverer:
         setup = central.knowledge.setup(left, central.capacity)
         live = {name: frozenset(line.nodes[name].live) for name in left if name not in restarted}
         chain = {name: frozenset(line.nodes[name].chain) for name in left}
-        holdings = Holdings(live=live, chain=chain, whole=frozenset(line.nodes[central.name].whole))
-        old = line.term.setup  # type: ignore[union-attr]
-        fetches = sources(
-            setup.needs(),
-            holdings,
-            old.hosts,
-            old.stages,
-            central.name,
-            live_first=line.config.recovery in ("live-first", "lossless"),
-        )
+        whole = frozenset(line.nodes[central.name].whole)
+        try:
+            fetches = self._sources(setup, Holdings(live=live, chain=chain, whole=whole), real=True)
+        except Unrecoverable:
+            fetches = self._sources(setup, Holdings(live=live, chain=chain, whole=whole), real=False)
         return self.change(setup, central.upcoming, fetches)
+
+    def _sources(self, setup: Setup, held: Holdings, *, real: bool) -> tuple[Fetch, ...]:
+        """Return who takes what from whom; with `real` copies of the model of the start are no copies yet."""
+        central, line = self.central, self.line
+        old = line.term.setup  # type: ignore[union-attr]
+        if real:
+            chain = {name: _learnt(line.nodes[name].chain) & own for name, own in held.chain.items()}
+            whole = _learnt(line.nodes[central.name].whole) & held.whole
+            held = Holdings(live=held.live, chain=chain, whole=whole)
+        live_first = line.config.recovery in ("live-first", "lossless")
+        return sources(setup.needs(), held, old.hosts, old.stages, central.name, live_first=live_first)
 
     def change(self, setup: Setup, first: int, fetches: tuple[Fetch, ...]) -> Change:
         """Return a change with the copies that its fetches restore, as they are now."""
@@ -287,6 +303,11 @@ class Recoverer:
         central.enter(change.setup, change.first, why, lives)
         line.replicator.after_commit()
         return lost
+
+
+def _learnt(copies: Mapping[int, Copy]) -> frozenset[int]:
+    """Return the layers of which a copy holds any update."""
+    return frozenset(layer for layer, copy in copies.items() if version(copy.of(layer)) > 0)
 
 
 def _runs(layers: list[int]) -> list[tuple[int, ...]]:

@@ -66,7 +66,7 @@ def replay(
     yield from central.plan_task(len(line.stages))
     found = _lost(recoverer, {*failed, *restarted}, set(restarted), lives)
     if found is None:
-        phases.row["policy"] = "ftpipehd (a copy was lost as well)"
+        phases.row["policy"] = "live-first (no copy or log to replay from)"
         return False
     fetches = tuple(one.fetch for one in found)
     sizes = {one.fetch: one.copy.bytes for one in found}
@@ -89,6 +89,7 @@ def replay(
     row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found, lives)
     row["points"], row["order"] = list(line.term.setup.points), list(line.term.setup.hosts)
     row["outcome"] = "recovered"
+    line.replicator.after_commit()
     central.rejoin(lives, max(_again_s(recoverer, one) for one in found))
     central.facts.refilling(phases)
     return True
@@ -104,9 +105,13 @@ def _lost(
         if stage.node.name not in gone:
             continue
         holder = line.replicator.holder(stage)
-        if holder is None or holder.name in gone or stage.layers.start not in holder.chains:
+        if (
+            holder is None
+            or holder.name in gone
+            or (key := (stage.term.number, stage.layers.start)) not in holder.chains
+        ):
             return None
-        copy = holder.chains[stage.layers.start][1]
+        copy = holder.chains[key]
         if copy.layers != stage.layers or not _logged(stage, copy.upcoming):
             return None
         host = stage.node if stage.node.name in back else _spare(recoverer, found, lives) or holder

@@ -15,7 +15,7 @@ from simpy import Event
 
 from edgesim.errors import EdgesimError
 from edgesim.planning.moving import Regret, move_cost
-from edgesim.planning.replication import Holdings, moved_between, sources
+from edgesim.planning.replication import Holdings, sources
 from edgesim.training.pipeline_facts import Phases, Row
 from edgesim.training.pipeline_move import Change, Interrupted
 from edgesim.training.pipeline_term import Setup
@@ -84,8 +84,11 @@ class Repartitioner:
             return True
         batches, self._looked = len(central.history) - self._looked, len(central.history)
         self._regret = self._regret.stay(gain_s * batches)
-        sizes = [line.costs.parameter_bytes(range(n, n + 1)) for n in range(line.costs.layers)]
-        moved = moved_between(change.fetches, sizes)
+        moved: dict[tuple[str, str], float] = {}
+        for fetch, size in change.sizes.items():
+            if not fetch.local:
+                pair = (fetch.source, fetch.target)
+                moved[pair] = moved.get(pair, 0.0) + size
         rates = {pair: line.links.rate_Bps(*pair) for pair in moved}
         refill_s = len(old.hosts) * change.setup.period_s
         cost_s = move_cost(

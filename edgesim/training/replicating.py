@@ -50,6 +50,8 @@ class Replicator:
         """The last copy of all layers after one and the same batch, by layer; kept also where the central
         node fails, as on its disk. Empty: there is none."""
         self._underway: set[int] = set()
+        self._done: set[int] = set()
+        """Stages of the present term of which a replica has arrived."""
 
     # --- when -------------------------------------------------------------------------------------------
 
@@ -99,6 +101,7 @@ class Replicator:
     def replan(self, setup: Setup) -> None:
         """Begin a term: give up copies that are not whole, find how often they are free if they shall be."""
         self._underway.clear()
+        self._done.clear()
         self.line.nodes[self.line.config.central].parked.clear()
         replication = self.line.config.replication
         if replication.policy == "free" and replication.chain is not None:
@@ -107,17 +110,20 @@ class Replicator:
     def updated(self, stage: Stage, batch: int) -> None:
         """Send the copies that are due after an update of a stage."""
         config = self.line.config
-        if self.every is not None and (batch + 1) % self.every == 0:
-            self.chain(stage, batch)
         whole = config.checkpoint_every if config.recovery == "checkpoint" else config.replication.whole
-        if whole is not None and (batch + 1) % whole == 0:
+        at_central = whole is not None and (batch + 1) % whole == 0
+        if self.every is not None and (batch + 1) % self.every == 0:
+            holder = self.holder(stage)
+            if not at_central or holder is None or holder.name != config.central:
+                self.chain(stage, batch)
+        if at_central:
             self._whole(stage, batch)
 
     def after_commit(self) -> None:
         """Copy every stage at once, so that moved layers are not without a replica."""
         if self.line.config.replication.chain is not None:
             for stage in self.line.stages:
-                self.chain(stage, stage.first - 1)
+                self.chain(stage, stage.first - 1, at_once=True)
 
     # --- chain ------------------------------------------------------------------------------------------
 
@@ -130,7 +136,7 @@ class Replicator:
                 return node
         return None
 
-    def chain(self, stage: Stage, batch: int) -> None:
+    def chain(self, stage: Stage, batch: int, *, at_once: bool = False) -> None:
         """Send a chain replica of a stage as it is now, unless the one before is still on its way."""
         holder = self.holder(stage)
         if holder is None or stage.index in self._underway:
@@ -140,7 +146,7 @@ class Replicator:
         self._underway.add(stage.index)
         arrived = partial(self._chained, stage, holder, holder.life, copy)
         tag = Tag("replica", str(batch + 1), max(batch, 0), stage.layers.start + 1, stage.layers.stop)
-        if config.replication.policy == "free":
+        if config.replication.policy == "free" and not at_once:
             sending = self._pieces(stage, holder, nbytes, tag, arrived)
             line.sim.process(sending, name=f"{stage.node.name} copy")
         else:
@@ -188,6 +194,10 @@ class Replicator:
         self.sent["replica"] += copy.bytes
         self.count += 1
         holder.keep_chain(copy, stage.term.number)
+        self._done.add(stage.index)
+        if len(self._done) == len(stage.term.stages):
+            for node in self.line.nodes.values():
+                node.drop_chains(stage.term.number)
         stages = stage.term.stages
         if stage.index > 0:
             stages[stage.index - 1].log.prune(True, copy.upcoming)

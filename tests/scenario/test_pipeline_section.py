@@ -268,10 +268,6 @@ NEVER = "has no effect: layers never move; remove it, or choose another policy"
             "training.replication.global: has no effect: recovery checkpoint copies all every `checkpoint_every`; remove it",
         ),
         (
-            "recovery: none, detection: {policy: adaptive}",
-            "training.detection.policy: has no effect: nothing follows a failure; remove it, or choose a recovery",
-        ),
-        (
             "detection: {z: 4}",
             "training.detection.z: has no effect: only `adaptive` counts deviations, this is timer; remove it",
         ),
