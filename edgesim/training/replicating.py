@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from simpy import Event
 
 from edgesim.engine.flow import Flow
+from edgesim.planning import free_rate
 from edgesim.planning.pipeline_orders import copies
 from edgesim.timeline import Tag
 from edgesim.training.expectation import link_capacity_Bps
@@ -278,8 +279,6 @@ def free_every(line: Line, setup: Setup) -> int | None:
         cross(host, following, costs.copy_bytes(config, layers, versions), wanted)
     every = 1.0
     for link, nbytes in wanted.items():
-        spare = link_capacity_Bps(cluster, link) * setup.period_s - load.get(link, 0.0)
-        if spare <= 0.0:
-            return None
-        every = max(every, nbytes / spare)
-    return math.ceil(every)
+        room = link_capacity_Bps(cluster, link) * setup.period_s - load.get(link, 0.0)
+        every = max(every, free_rate.free_every(nbytes, max(room, 0.0)))
+    return math.ceil(every) if math.isfinite(every) else None
