@@ -97,14 +97,6 @@ def check(
         raise EdgesimError("\n".join(wrong))
 
 
-def _warn_of_unused(scenario: Scenario) -> None:
-    """Say which settings have no effect in the scenario itself, though they have some in its alternatives."""
-    from edgesim.scenario.unused import unused
-
-    for path, why in unused(scenario.training).items():
-        print(f"warning: training.{path}: has no effect in this run: {why}", file=sys.stderr)
-
-
 @app.command()
 def run(
     file: File,
@@ -138,9 +130,10 @@ def run(
     """
     from edgesim import experiment
     from edgesim.console import Progress
+    from edgesim.showing import warn_of_unused
 
     scenario = _load(file, changes, alone=True)
-    _warn_of_unused(scenario)
+    warn_of_unused(scenario)
     folder = out or Path("runs") / _slug(scenario.name)
     with _stoppable(), Progress(quiet=quiet) as progress:
         result = experiment.run(

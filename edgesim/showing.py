@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from edgesim.comparison import Comparison
     from edgesim.report.ranking import Setting
     from edgesim.result import Result
+    from edgesim.scenario import Scenario
     from edgesim.workload import Workload
 
 GAP = 2
@@ -58,6 +59,14 @@ def show_run(result: Result, folder: Path, workers: int) -> None:
     if pictures and perfetto.truncated(result.tables):
         out.print(f"\ntrace.json.gz holds the earliest {perfetto.SLICE_LIMIT:,} slices; the tables hold all.")
     out.print(f"\nWritten to {folder}: {', '.join([*pictures, 'summary.json'])}, *.parquet", markup=False)
+
+
+def warn_of_unused(scenario: Scenario) -> None:
+    """Say which settings have no effect in a run of the scenario itself, though some in its alternatives."""
+    from edgesim.scenario.unused import unused
+
+    for path, why in unused(scenario.training).items():
+        print(f"warning: training.{path}: has no effect in this run: {why}", file=sys.stderr)
 
 
 def warn_of_missed(results: list[tuple[str, Result]]) -> None:

@@ -395,3 +395,12 @@ def _endless(out: Path, *argv: str) -> subprocess.Popen[str]:
             pass
         time.sleep(0.05)
     raise AssertionError(process.communicate()[1])
+
+
+def test_a_single_run_warns_of_what_only_its_alternatives_use(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["run", "tests/data/pipeline.yaml", "--no-pictures", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(asked) == 0
+    said = capsys.readouterr().err
+    assert "warning: training.micro_batches: has no effect in this run: 1f1b takes whole batches" in said

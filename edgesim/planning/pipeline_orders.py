@@ -46,7 +46,7 @@ class Span:
 def asynchronous(span: Span, window: int) -> Iterator[Pass]:
     """Return the passes of strict 1F1B with a window of K in flight: F_0..F_{K-1}, B_0, F_K, B_1, ...
 
-    The backward passes of the last K follow at the end (PipeDream, SOSP 2019; FTPipeHD, section 2.1).
+    The backward passes of the last K follow at the end (PipeDream, SOSP 2019; FTPipeHD, arXiv 2110.02781).
 
     >>> " ".join(f"{'BF'[one.forward]}{one.batch}" for one in asynchronous(Span(end=4), 2))
     'F0 F1 B0 F2 B1 F3 B2 B3'

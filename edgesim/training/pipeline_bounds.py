@@ -15,7 +15,7 @@ from edgesim.training.pipeline_costs import Costs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipelineBounds:
-    """Lower bounds of the steady time between two batches, links left out (section 6.4)."""
+    """Lower bounds of the steady time between two batches, links left out; see `pipeline_period`."""
 
     alone: Mapping[str, tuple[float, ...]]
     """Forward and backward time of each layer on each device, at its best, in s; L numbers a device."""

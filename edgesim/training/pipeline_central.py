@@ -343,7 +343,7 @@ class Central:
                 return
 
     def measured(self) -> dict[str, float]:
-        """Return the capacities as far as known: C_i of section 2 by the stages' last batches, C_0 = 1.
+        """Return the capacities as far as known: C_i by the stages' last batches, C_0 = 1.
 
         `regret` also looks at the central node itself, whose speed may have changed as well.
         """

@@ -1,6 +1,6 @@
 """What a pipeline does when a batch does not come back: who has failed, who takes over, from which weights.
 
-`ftpipehd` (section 3 of the paper): the devices that are left share the layers anew; each takes what it lacks
+`ftpipehd` (arXiv 2110.02781): the devices that are left share the layers anew; each takes what it lacks
 from live weights or copies; batches in flight are computed again; updates since the copy are lost.
 `live-first`: the same, but copies only where nobody has live weights.
 `respipe` (ICASSP 2021, as modelled here): the successor of a failed stage runs it too, from its own chain

@@ -257,8 +257,8 @@ def _cut(nbytes: float, piece: float) -> Iterator[float]:
 def free_every(line: Line, setup: Setup) -> int | None:
     """Return the least batches between two chain replicas that links which idle can carry; None: none can.
 
-    A link idles what its capacity brings in a period beyond activations and gradients (section 6.5 of the
-    notes on FTPipeHD: B T - 2 D bytes a batch); every link of a route must have room for all copies on it.
+    A link idles what its capacity brings in a period beyond activations and gradients (see
+    `free_rate.spare_bytes`); every link of a route must have room for all copies on it.
     """
     cluster, costs, config = line.sim.cluster, line.costs, line.config
     load: dict[str, float] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from edgesim.cluster import Cluster, Device, Hop, Link
@@ -15,6 +16,7 @@ from edgesim.training import pipeline
 from edgesim.training.parameter_server import TrainingRun
 from edgesim.training.pipeline_config import SCHEDULES, Config
 from edgesim.training.pipeline_line import Line
+from edgesim.training.pipeline_weights import between
 from edgesim.workload import Layer, PipelineLearner, ProfileTimer, Workload
 
 
@@ -126,3 +128,12 @@ def train(
     except SimulationError as error:
         stopped = f"{type(error).__name__}: {error}"
     return Ran(sim=sim, training=training, timeline=timeline, stopped=stopped)
+
+
+def conserved(ran: Ran) -> None:
+    """Check that every update is held once, or was lost and is said to be."""
+    batches = ran.batches
+    for applied, lost in zip(ran.line.weights.applied, ran.line.weights.lost, strict=True):
+        assert between(applied, 0, batches) + lost == batches
+        assert all(a < b for a, b in applied)
+        assert all(end < first for (_, end), (first, _) in pairwise(applied))
