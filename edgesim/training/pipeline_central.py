@@ -105,8 +105,9 @@ class Central:
         self.upcoming = first
         self._since_s = self.sim.now
         self._timer = self._fresh_timer()
-        for name in self.hellos.keys() - set(setup.hosts):
-            self._hello(name, self.hellos[name], known=False)
+        for name, life in self.hellos.items():
+            if name not in setup.hosts:
+                self._hello(name, life, known=False)
         self.hellos = {}
         self.returned = {name: None for name in self.returned if name not in setup.hosts}
         self.line.replicator.replan(setup)

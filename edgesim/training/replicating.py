@@ -113,12 +113,20 @@ class Replicator:
         config = self.line.config
         whole = config.checkpoint_every if config.recovery == "checkpoint" else config.replication.whole
         at_central = whole is not None and (batch + 1) % whole == 0
-        if self.every is not None and (batch + 1) % self.every == 0:
-            holder = self.holder(stage)
-            if not at_central or holder is None or holder.name != config.central:
-                self.chain(stage, batch)
+        on_next = self.every is not None and (batch + 1) % self.every == 0
+        if on_next and not (at_central and self._doubles(stage)):
+            self.chain(stage, batch)
         if at_central:
             self._whole(stage, batch)
+
+    def _doubles(self, stage: Stage) -> bool:
+        """Whether a copy of a stage on the central node is its chain replica too, so that one goes for both.
+
+        Not without loss: then a replica also has what batches in flight need.
+        """
+        holder, config = self.holder(stage), self.line.config
+        here = holder is not None and holder.name == config.central
+        return here and self.every is not None and config.recovery != "lossless"
 
     def after_commit(self) -> None:
         """Copy every stage at once, so that moved layers are not without a replica."""
@@ -220,10 +228,14 @@ class Replicator:
         flow = line.sim.network.send(stage.node.name, central.name, copy.bytes, tag)
 
         def arrived(_event: object) -> None:
-            if not flow.lost:
-                self.sent[kind] += copy.bytes
-                self.count += 1
+            if flow.lost:
+                return
+            self.sent[kind] += copy.bytes
+            self.count += 1
+            if not stage.term.over:  # what is from before a way back must not be put together with later
                 self._collect(copy)
+                if self._doubles(stage):
+                    central.keep_chain(copy, stage.term.number)
 
         flow.callbacks.append(arrived)
 
