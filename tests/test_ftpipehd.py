@@ -116,7 +116,7 @@ def test_what_goes_beyond_the_paper_is_named_by_what_differs() -> None:
     found = compared("beyond", shortened)
     names = {entry.name for one in settings(found.alternatives) for entry in one.entries}
     plain = {"ftpipehd", "exact"}
-    more = ("exact", "minimal", "free", "lossless", "adaptive", "regret")
+    more = ("exact", "minimal", "free", "lossless", "live-first", "adaptive", "regret")
     assert names == plain | {f"ftpipehd {one}" for one in more}
 
 
