@@ -6,7 +6,7 @@ and backward again. The order of each stage is fixed beforehand; only when a pas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import NamedTuple
@@ -121,16 +121,3 @@ def copies(execution: str, versions: str, stages: int, window: int) -> int:
     if execution != "1f1b":
         return 1
     return stages if versions == "vertical-sync" else window
-
-
-def staleness(execution: str, versions: str, all_windows: Sequence[int], stage: int) -> int:
-    """Return the steady staleness of a stage's gradients: updates between its forward pass and its own.
-
-    >>> [staleness("1f1b", "stash", (3, 2, 1), stage) for stage in range(3)]
-    [2, 1, 0]
-    """
-    if execution == "2bw":
-        return 1
-    if execution != "1f1b" or versions == "replicas":
-        return 0
-    return (all_windows[0] if versions == "vertical-sync" else all_windows[stage]) - 1

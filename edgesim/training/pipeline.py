@@ -85,14 +85,8 @@ def memory_bytes(cluster: Cluster, workload: Workload, config: Config) -> dict[s
     """
     costs = Costs(workload, ProfileTimer(workload))
     setup = knowledge_of(cluster, config, costs, Links(cluster)).setup(config.devices, {})
-    found = dict.fromkeys(config.devices, 0.0)
-    stages = list(zip(setup.hosts, setup.stages, setup.windows, strict=True))
-    for index, (host, layers, window) in enumerate(stages):
-        found[host] += costs.weight_bytes(config, len(stages), window, layers)
-        found[host] += costs.flight_bytes(config, window, layers)
-        if config.replication.chain is not None and len(stages) > 1:
-            following = setup.hosts[(index + 1) % len(stages)]
-            found[following] += costs.copy_bytes(config, layers, window)
+    held = costs.held_bytes(config, setup.hosts, setup.stages, setup.windows)
+    found = dict.fromkeys(config.devices, 0.0) | held
     found[config.central] += workload.input_bytes * setup.windows[0]
     if config.replication.whole is not None or config.recovery == "checkpoint":
         found[config.central] += costs.copy_bytes(config, range(costs.layers))

@@ -200,7 +200,7 @@ class Central:
         while len(self.history) != self.config.iterations:
             if self.reported or self.sim.now >= self.deadline_s:
                 self.mark(self.name, "expired", str(self.oldest))
-                yield from self.recoverer.recover(reported=self.reported)
+                yield from self.recoverer.recover()
                 self.reported = False
             elif self.replaying:
                 yield from self._wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import accumulate
 
 from edgesim.cluster import Device
@@ -83,3 +84,15 @@ class Costs:
         """Return the activations that a stage holds at most, in B."""
         held = in_flight(config.execution, window, config.micro_batches)
         return self.activation_bytes(layers) * held / config.micro_batches
+
+    def held_bytes(
+        self, config: Config, hosts: Sequence[str], stages: Sequence[range], windows: Sequence[int]
+    ) -> dict[str, float]:
+        """Return what stages hold on each of their devices, chain replicas of others included, in B."""
+        need = dict.fromkeys(hosts, 0.0)
+        for index, (host, layers, window) in enumerate(zip(hosts, stages, windows, strict=True)):
+            need[host] += self.weight_bytes(config, len(stages), window, layers)
+            need[host] += self.flight_bytes(config, window, layers)
+            if config.replication.chain is not None and len(stages) > 1:
+                need[hosts[(index + 1) % len(stages)]] += self.copy_bytes(config, layers, window)
+        return need

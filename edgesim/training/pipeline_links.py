@@ -28,10 +28,6 @@ class Links:
             return
         self._seen.setdefault((source, target), deque(maxlen=RECENT)).append(nbytes / time_s)
 
-    def known(self, source: str, target: str) -> bool:
-        """Tell whether a message has shown the rate from one device to another."""
-        return (source, target) in self._seen
-
     def rate_Bps(self, source: str, target: str) -> float:
         """Return what is known of the rate from one device to another, in B/s."""
         if source == target:

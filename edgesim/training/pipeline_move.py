@@ -16,6 +16,7 @@ from simpy import AllOf, AnyOf, Event
 
 from edgesim.planning.replication import Fetch
 from edgesim.timeline import Tag
+from edgesim.training.pipeline_facts import Phases
 from edgesim.training.pipeline_term import Setup
 from edgesim.training.pipeline_weights import Copy
 
@@ -72,6 +73,18 @@ class Mover:
         self._frozen = {name: self.env.event() for name in lives}
         self.stopped: Event = AllOf(self.env, list(self._frozen.values()))
         """Fires when everybody has ended its last pass."""
+
+    def carry_out(self, phases: Phases) -> Process:
+        """Prepare, then commit, told as phases. Raises `Interrupted` if someone has failed meanwhile."""
+        try:
+            yield from self.prepare()
+            phases.enter("commit")
+            yield from self.commit()
+        except Interrupted:
+            phases.leave()
+            raise
+        finally:
+            self.release()
 
     def prepare(self) -> Process:
         """Let everybody stop and take what it lacks. Raises `Interrupted` if someone has failed meanwhile."""

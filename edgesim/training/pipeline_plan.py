@@ -149,14 +149,7 @@ class Knowledge:
 
     def _fits(self, setup: Setup, windows: Sequence[int]) -> bool:
         """Tell whether every device can hold its stages with these windows."""
-        need = dict.fromkeys(setup.hosts, 0.0)
-        stages = list(zip(setup.hosts, setup.stages, windows, strict=True))
-        for index, (host, layers, window) in enumerate(stages):
-            need[host] += self.costs.weight_bytes(self.config, len(stages), window, layers)
-            need[host] += self.costs.flight_bytes(self.config, window, layers)
-            if self.config.replication.chain is not None and len(stages) > 1:
-                following = setup.hosts[(index + 1) % len(stages)]
-                need[following] += self.costs.copy_bytes(self.config, layers, window)
+        need = self.costs.held_bytes(self.config, setup.hosts, setup.stages, windows)
         return all(nbytes <= self.memory[host] for host, nbytes in need.items())
 
     def period_s(self, setup: Setup, capacity: Mapping[str, float]) -> float:

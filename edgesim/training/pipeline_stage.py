@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgesim.training.pipeline_term import Term
 
 Process = Generator[Event, Any, Any]
-ACTIVATIONS, WEIGHTS, LOG = "activations", "weights, their versions and gradients", "log of boundary tensors"
+ACTIVATIONS, WEIGHTS = "activations", "weights, their versions and gradients"
 Done = tuple[int, int]
 """The last pass in one direction, as (batch, part); (-1, 0): none."""
 NOTHING: Done = (-1, 0)

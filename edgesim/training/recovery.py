@@ -43,11 +43,11 @@ class Recoverer:
         self.central = central
         self.line = central.line
 
-    def recover(self, *, reported: bool = False) -> Process:
+    def recover(self) -> Process:
         """Find out who has failed, and go on without them, until that has worked."""
         for _ in range(ATTEMPTS):
             try:
-                done = yield from self._attempt(reported)
+                done = yield from self._attempt()
             except Interrupted:
                 row = self.line.central.facts.recoveries[-1]
                 row["outcome"] = "interrupted by another failure"
@@ -59,7 +59,7 @@ class Recoverer:
             "back were interrupted, each by another failure or for want of a way between two devices"
         )
 
-    def _attempt(self, reported: bool) -> Process:
+    def _attempt(self) -> Process:
         central, line = self.central, self.line
         row = central.facts.recovery()
         phases = Phases(line, "recovery", row)
@@ -264,15 +264,7 @@ class Recoverer:
         else:
             phases.enter("prepare")
             mover.stopped.callbacks.append(lambda _event: phases.enter("fetch"))
-        try:
-            yield from mover.prepare()
-            phases.enter("commit")
-            yield from mover.commit()
-        except Interrupted:
-            phases.leave()
-            mover.release()
-            raise
-        mover.release()
+        yield from mover.carry_out(phases)
         row["batches_recomputed"] = central.begun - change.first
         row["bytes_moved"] += change.moved_bytes
         row["points"], row["order"] = list(change.setup.points), list(change.setup.hosts)

@@ -21,7 +21,7 @@ from simpy import Event
 
 from edgesim.planning.replication import Fetch
 from edgesim.training.pipeline_facts import Phases
-from edgesim.training.pipeline_move import Change, Interrupted, Mover
+from edgesim.training.pipeline_move import Change, Mover
 from edgesim.training.pipeline_node import Node
 from edgesim.training.pipeline_stage import Before, Stage
 from edgesim.training.pipeline_weights import Copy
@@ -75,15 +75,7 @@ def replay(
     members |= {one.holder.name: lives[one.holder.name] for one in found}
     mover = Mover(line, change, members, freeze=False)
     phases.enter("fetch")
-    try:
-        yield from mover.prepare()
-        phases.enter("commit")
-        yield from mover.commit()
-    except Interrupted:
-        phases.leave()
-        mover.release()
-        raise
-    mover.release()
+    yield from mover.carry_out(phases)
     row = phases.row
     row["batches_recomputed"] = max(one.stage.done[True][0] + 1 - one.copy.upcoming for one in found)
     row["bytes_moved"] += change.moved_bytes + _put_back(recoverer, found, lives)
